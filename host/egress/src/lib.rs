@@ -1,0 +1,186 @@
+//! The one way out: every HTTP call of the host and of the connectors leaves here.
+//!
+//! Invariants: an address is resolved, judged and dialled as one; no redirect is followed unless the
+//! caller asks, and then each hop is judged again and credentials stay with their origin; bytes and time
+//! are capped while reading; an error says whether the request may have been applied. Secrets are put
+//! in here, after the rules were checked, and never appear in an error or a log.
+//! Knows nothing of WebAssembly, providers, inboxes or the database. Alone names reqwest.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use mantle_model::failure::Evidence;
+use mantle_model::secret::Secret;
+
+/// A streamed body: of files that must not be held in memory.
+pub type ByteStream = BoxStream<'static, std::io::Result<Bytes>>;
+
+/// How the client reaches the world; from `plugins.toml`.
+#[derive(Debug, Clone, Default)]
+pub struct EgressConfig {
+    /// `[egress.redirect]`: calls for the first origin go to the second. Targets alone may be loopback or private.
+    pub redirects: Vec<(url::Url, url::Url)>,
+}
+
+/// What a plugin or the host may reach.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    pub rules: Vec<Rule>,
+}
+
+/// One allowed destination.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// `https`
+    pub scheme: String,
+    /// Exact, or `*.suffix` for every host below it, or `*` (the host's own downloads of public files).
+    pub host: String,
+    pub port: u16,
+    /// Upper case; empty: all.
+    pub methods: Vec<String>,
+    /// Prefixes of the path, placeholders unfilled; empty: all.
+    pub paths: Vec<String>,
+    /// Credentials that may be used here.
+    pub credentials: Vec<String>,
+}
+
+/// Where a secret goes once the rules have been checked.
+#[derive(Debug, Clone)]
+pub enum Injection {
+    /// `authorization: Bearer …`
+    Bearer(Secret),
+    Basic {
+        user: String,
+        password: Secret,
+    },
+    Header {
+        name: String,
+        value: Secret,
+    },
+    Query {
+        name: String,
+        value: Secret,
+    },
+    /// Replaces `{placeholder}` in the path.
+    Path {
+        placeholder: String,
+        value: Secret,
+    },
+    /// Sets the string at this JSON pointer of a JSON body.
+    Json {
+        pointer: String,
+        value: Secret,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub struct Credential {
+    pub name: String,
+    pub injections: Vec<Injection>,
+}
+
+pub enum Body {
+    Empty,
+    Bytes(Bytes),
+    /// A stream of known length.
+    Stream {
+        bytes: u64,
+        stream: ByteStream,
+    },
+    Multipart(Vec<Part>),
+}
+
+pub struct Part {
+    pub name: String,
+    pub filename: Option<String>,
+    pub content_type: Option<String>,
+    pub content: PartContent,
+}
+
+pub enum PartContent {
+    Bytes(Bytes),
+    Stream { bytes: u64, stream: ByteStream },
+}
+
+pub struct Request {
+    pub method: http::Method,
+    /// Absolute; placeholders of path credentials unfilled.
+    pub url: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Body,
+    pub credential: Option<Credential>,
+    /// From the call to the last byte of the answer.
+    pub timeout: Duration,
+    /// How many redirects to follow; credentials are dropped when the origin changes.
+    pub redirects_max: u8,
+}
+
+pub struct Response {
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// Ends with an error when the deadline passes or the connection breaks.
+    pub body: ByteStream,
+    pub content_length: Option<u64>,
+}
+
+impl Response {
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// No rule allows it, or the address is one that nobody may reach.
+    Denied,
+    Invalid,
+    Dns,
+    Connect,
+    Tls,
+    Timeout,
+    Broken,
+    TooLarge,
+}
+
+/// The call brought no answer. `message` names hosts, never paths, queries or secrets.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct EgressError {
+    pub kind: ErrorKind,
+    pub message: String,
+    pub evidence: Evidence,
+}
+
+/// The client. One per plugin, so that connections, TLS sessions and limits are never shared between plugins.
+#[derive(Debug)]
+pub struct Egress {}
+
+impl Egress {
+    /// # Errors
+    /// The TLS back end cannot be set up.
+    pub fn new(_config: &EgressConfig) -> Result<Self, EgressError> {
+        todo!()
+    }
+
+    /// Checks the policy, fills the credential in, dials and returns when the head of the answer is there.
+    ///
+    /// # Errors
+    /// See [`EgressError`]; an HTTP status is not an error.
+    pub async fn send(&self, _request: Request, _policy: &Policy) -> Result<Response, EgressError> {
+        todo!()
+    }
+}
+
+/// Reads a body into memory, refusing more than `cap` bytes.
+///
+/// # Errors
+/// `TooLarge`, or the stream's own error.
+pub async fn collect(_body: ByteStream, _cap: usize) -> Result<Bytes, EgressError> {
+    todo!()
+}

@@ -1,0 +1,182 @@
+//! Workspaces and channels with their settings and secrets. Secrets are encrypted at rest.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use mantle_model::clock::Time;
+use mantle_model::ids::{ChannelId, WorkspaceId};
+use mantle_model::inbound::Notice;
+use mantle_model::secret::{Secret, Secrets};
+use serde::{Deserialize, Serialize};
+
+use crate::StoreError;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Platform {
+    Intercom,
+    Hubspot,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkspaceStatus {
+    Active,
+    /// The token was refused; inbound is stored and waits.
+    Disconnected,
+    Archived,
+}
+
+/// What an operator may set. New settings get a default, so old rows stay readable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkspaceSettings {
+    /// The inbox's id of the teammate in whose name we write when nobody else is named.
+    pub default_operator: Option<String>,
+    /// Among several matching contacts: users before leads (true), or only the newest (false).
+    pub prefer_users: bool,
+    /// Bot, Fin and workflow comments go out.
+    pub send_bot_replies: bool,
+    /// Conversations get a tag with the channel's title.
+    pub tag_conversations: bool,
+    /// A conversation is followed by a new one at this many parts.
+    pub parts_max: u32,
+}
+
+impl Default for WorkspaceSettings {
+    fn default() -> Self {
+        Self {
+            default_operator: None,
+            prefer_users: true,
+            send_bot_replies: true,
+            tag_conversations: false,
+            parts_max: 450,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Workspace {
+    pub id: WorkspaceId,
+    pub platform: Platform,
+    /// The inbox's name of it.
+    pub name: String,
+    /// The inbox's id of it; one workspace in one host at most.
+    pub platform_id: String,
+    /// Region or other facts that the inbox's code needs to call it.
+    pub facts: BTreeMap<String, String>,
+    pub status: WorkspaceStatus,
+    /// Why and since when the status is what it is.
+    pub status_cause: Option<String>,
+    pub status_since: Time,
+    pub added_by: String,
+    pub settings: WorkspaceSettings,
+    /// Something the operator should look at, such as a default operator who left.
+    pub warning: Option<String>,
+    pub token: Secret,
+    pub created_at: Time,
+    pub updated_at: Time,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChannelStatus {
+    /// Being set up; takes hooks already, since providers try them while connecting.
+    Connecting,
+    Connected,
+    PendingVerification,
+    Offline,
+    Disconnected,
+    Archived,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupPolicy {
+    /// Group messages make no conversation; they are counted and hinted at.
+    #[default]
+    Refuse,
+    Group,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ChannelSettings {
+    pub groups: GroupPolicy,
+}
+
+#[derive(Debug, Clone)]
+pub struct Channel {
+    pub id: ChannelId,
+    pub workspace: WorkspaceId,
+    pub plugin: String,
+    pub name: String,
+    /// The provider's id of the bot, number or page; unique per plugin among channels that are not archived.
+    pub external_id: String,
+    /// How people know the account: `@shop_bot`.
+    pub external_name: String,
+    pub fields: BTreeMap<String, String>,
+    /// The channel's own secrets; those of its plugin are not among them.
+    pub secrets: Secrets,
+    pub status: ChannelStatus,
+    pub status_cause: Option<String>,
+    pub status_since: Time,
+    pub notices: Vec<Notice>,
+    pub settings: ChannelSettings,
+    /// Group messages refused so far.
+    pub refused_groups: u64,
+    pub created_at: Time,
+    pub updated_at: Time,
+}
+
+/// Which parts of a channel to change; None leaves it.
+#[derive(Debug, Clone, Default)]
+pub struct ChannelChange {
+    pub name: Option<String>,
+    pub external_id: Option<String>,
+    pub external_name: Option<String>,
+    pub fields: Option<BTreeMap<String, String>>,
+    pub secrets: Option<Secrets>,
+    pub status: Option<(ChannelStatus, Option<String>)>,
+    pub notices: Option<Vec<Notice>>,
+    pub settings: Option<ChannelSettings>,
+    /// Added to the count.
+    pub refused_groups: u64,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct WorkspaceChange {
+    pub name: Option<String>,
+    pub token: Option<Secret>,
+    pub facts: Option<BTreeMap<String, String>>,
+    pub status: Option<(WorkspaceStatus, Option<String>)>,
+    pub settings: Option<WorkspaceSettings>,
+    /// Some(None) takes the warning away.
+    pub warning: Option<Option<String>>,
+}
+
+#[async_trait]
+pub trait Directory: Send + Sync {
+    /// # Errors
+    /// [`StoreError::Conflict`]: the inbox workspace is connected already; exactly one of two racing calls wins.
+    async fn create_workspace(&self, workspace: &Workspace) -> Result<(), StoreError>;
+    async fn workspace(&self, id: WorkspaceId) -> Result<Option<Workspace>, StoreError>;
+    /// All that are not archived, oldest first.
+    async fn workspaces(&self) -> Result<Vec<Workspace>, StoreError>;
+    async fn change_workspace(
+        &self,
+        id: WorkspaceId,
+        change: WorkspaceChange,
+        now: Time,
+    ) -> Result<Workspace, StoreError>;
+
+    /// # Errors
+    /// [`StoreError::Conflict`]: the account is a channel already; exactly one of two racing calls wins.
+    async fn create_channel(&self, channel: &Channel) -> Result<(), StoreError>;
+    async fn channel(&self, id: ChannelId) -> Result<Option<Channel>, StoreError>;
+    /// All that are not archived, of one workspace or of all, oldest first.
+    async fn channels(&self, workspace: Option<WorkspaceId>) -> Result<Vec<Channel>, StoreError>;
+    async fn change_channel(&self, id: ChannelId, change: ChannelChange, now: Time) -> Result<Channel, StoreError>;
+    /// A channel whose set-up failed leaves no trace.
+    async fn forget_channel(&self, id: ChannelId) -> Result<(), StoreError>;
+}

@@ -1,0 +1,220 @@
+//! Lanes: who works what, and what became of it.
+//!
+//! A lane is ready when `ready_at` has come; claiming pushes `ready_at` ahead as the lease. Finished is
+//! what lies at or below `head`. Everything a worker learns is committed through [`Lanes::commit`] under
+//! the token of its claim; a token that no longer holds commits nothing.
+
+use async_trait::async_trait;
+use mantle_model::clock::Time;
+use mantle_model::failure::Cause;
+use mantle_model::ids::{ChannelId, IdentityId, LaneId, MessageId, ReceiptId};
+use mantle_model::inbound::Alias;
+
+use crate::StoreError;
+use crate::intake::{Direction, NewEvent};
+use crate::people::{ContactLink, ThreadLink};
+
+/// The right to work a lane, until taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Claim {
+    pub lane: LaneId,
+    /// Random, so that a lost claim cannot be taken for its successor.
+    pub token: u128,
+}
+
+/// A claimed lane with the events to work next.
+#[derive(Debug, Clone)]
+pub struct ClaimedLane {
+    pub claim: Claim,
+    pub channel: ChannelId,
+    pub direction: Direction,
+    /// Set for a person's lane.
+    pub identity: Option<IdentityId>,
+    /// The lane's key as text: the identity or the chore.
+    pub key: String,
+    /// Failed attempts at the first event.
+    pub tries: u32,
+    /// When the first event failed first: bounds the whole of its retries.
+    pub failing_since: Option<Time>,
+    /// In order, at most 32.
+    pub events: Vec<StoredEvent>,
+}
+
+#[derive(Debug, Clone)]
+pub struct StoredEvent {
+    pub id: MessageId,
+    pub receipt: Option<ReceiptId>,
+    pub kind: String,
+    pub key: String,
+    pub remote_id: Option<String>,
+    pub at: Time,
+    pub accepted_at: Time,
+    pub payload: Vec<u8>,
+    /// 0 at first; each replay by a person raises it and opens new effects.
+    pub attempt_no: u32,
+    /// What earlier attempts of this number have left behind.
+    pub effects: Vec<Effect>,
+}
+
+impl StoredEvent {
+    /// The effect of this step, if it was begun.
+    #[must_use]
+    pub fn effect(&self, step: &str) -> Option<&Effect> {
+        self.effects.iter().find(|effect| effect.step == step)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EffectState {
+    /// Announced; the call may have happened.
+    Intent,
+    Done,
+    /// The outcome is unknown and somebody must find out.
+    Ambiguous,
+    /// Surely not done, and not to be tried again.
+    Failed,
+}
+
+/// One write to the outside, announced before it leaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effect {
+    /// `contact`, `conversation`, `part:0`, `send:2`, `note` …
+    pub step: String,
+    pub state: EffectState,
+    /// What it is written to: a conversation, contact or recipient.
+    pub target: String,
+    /// Recognises the write when reading back.
+    pub fingerprint: String,
+    pub remote_id: Option<String>,
+    pub announced_at: Time,
+    pub ended_at: Option<Time>,
+    /// The answer's code, when it ended badly.
+    pub code: Option<String>,
+}
+
+/// How an event ended, where the plain end (posted, accepted) does not say it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// Inbound: in the inbox. Outbound: taken by the provider.
+    Done,
+    /// Deliberately without effect; the word says why (`echo`, `group-refused`).
+    Ignored { why: String },
+    /// Outbound: refused for good. The team has been told or is about to be.
+    Failed { cause: Cause },
+    /// Outbound: nobody knows whether it arrived.
+    Unknown { cause: Cause },
+    /// Given up; can be replayed.
+    Dead { cause: Cause },
+}
+
+/// One line of the trace of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hop {
+    pub at: Time,
+    /// What happened, in a short phrase: `send attempt`, `contact found`.
+    pub what: String,
+    /// The answer's code.
+    pub code: Option<String>,
+    pub detail: Option<String>,
+}
+
+/// What a worker learnt. All changes of one commit happen or none does.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// Writes or replaces the effect of this step of the event at `seq`.
+    Effect {
+        seq: i64,
+        effect: Effect,
+    },
+    Hop {
+        seq: i64,
+        hop: Hop,
+    },
+    Contact(ContactLink),
+    Thread(ThreadLink),
+    /// A part of the inbox that we wrote: never to be sent out, never to be taken for a teammate's.
+    OwnPart {
+        part: String,
+    },
+    /// The recipient goes by these as well.
+    Aliases {
+        identity: IdentityId,
+        aliases: Vec<Alias>,
+    },
+    Reach {
+        identity: IdentityId,
+        reach: mantle_model::inbound::Reach,
+        at: Time,
+    },
+    /// The provider said the window is closed whatever we believed.
+    WindowClosed {
+        identity: IdentityId,
+    },
+    /// The provider's id of an outgoing message, so that statuses find it; `OutboundReport`s that came first apply at once.
+    Outgoing {
+        seq: i64,
+        step: String,
+        remote_id: String,
+    },
+    /// An outgoing message's status, by the provider's id.
+    Report {
+        remote_id: String,
+        report: mantle_model::inbound::DeliveryReport,
+        at: Time,
+        code: Option<String>,
+    },
+    /// A further event, in the same commit.
+    Spawn(NewEvent),
+    /// The event at `seq` has ended: the head moves to it. `seq` follows the last finished one.
+    Finish {
+        seq: i64,
+        ending: Ending,
+    },
+    /// The first unfinished event is to be tried at `until`; frees the lane.
+    Retry {
+        until: Time,
+        cause: Cause,
+        counts: Attempt,
+    },
+}
+
+/// Whether a postponement uses up an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    Counts,
+    /// A rate limit, an offline channel: waiting is not failing.
+    Free,
+}
+
+#[async_trait]
+pub trait Lanes: Send + Sync {
+    /// Takes up to `limit` ready lanes, fairly over channels, oldest first within one. Called in a loop.
+    async fn claim(&self, now: Time, limit: u32) -> Result<Vec<ClaimedLane>, StoreError>;
+
+    /// Applies the changes if the claim still holds. Called around every outside call: keep it small.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`]: another worker has the lane; stop and drop what was learnt.
+    async fn commit(&self, claim: Claim, changes: Vec<Change>) -> Result<(), StoreError>;
+
+    /// Gives the lane back: ready at once if events are left, else at rest. After a `Retry` it is free already.
+    async fn release(&self, claim: Claim) -> Result<(), StoreError>;
+
+    /// Keeps the claims of this host. Called every 5 s with all that are held.
+    async fn heartbeat(&self, claims: &[Claim], now: Time) -> Result<(), StoreError>;
+
+    /// Resolves when lanes may have become ready, or after a short while. Lost wake-ups cost delay, nothing else.
+    async fn wait_ready(&self);
+
+    /// The time at which the next waiting lane becomes ready.
+    async fn next_ready(&self) -> Result<Option<Time>, StoreError>;
+
+    /// Makes every waiting lane of the channel ready now (it came back, a person asked).
+    async fn wake_channel(&self, channel: ChannelId, now: Time) -> Result<(), StoreError>;
+
+    /// A dead, failed or unknown message again: a new attempt number, behind what is queued. Refused for others.
+    async fn replay(&self, message: MessageId, now: Time) -> Result<MessageId, StoreError>;
+
+    /// Unfinished effects (`Intent`, `Ambiguous`) of a target, other than those of `except`: what may still echo back.
+    async fn open_effects(&self, target: &str, except: Option<MessageId>) -> Result<Vec<Effect>, StoreError>;
+}

@@ -1,0 +1,74 @@
+//! What the host knows and has promised: receipts, events, lanes, effects, people, channels, files.
+//!
+//! Invariants: a method that writes returns after its commit is on disk; one method is one transaction;
+//! no transaction, connection or row leaves the room; every write is idempotent by a key, so that a
+//! commit of unknown outcome may be repeated. What a message means is opaque here: payloads are bytes.
+//! Knows nothing of HTTP, providers, inboxes or sandboxes. Alone names sqlx and cap-std.
+
+pub mod directory;
+pub mod intake;
+pub mod keyed;
+pub mod lanes;
+pub mod ledger;
+pub mod people;
+
+use mantle_model::ids::{ChannelId, WorkspaceId};
+
+/// Everything the host asks of its database. SQLite implements it now, PostgreSQL later, one suite tests both.
+pub trait Store:
+    intake::Intake + lanes::Lanes + people::People + ledger::Ledger + directory::Directory + keyed::Keyed
+{
+}
+
+impl<T> Store for T where
+    T: intake::Intake + lanes::Lanes + people::People + ledger::Ledger + directory::Directory + keyed::Keyed
+{
+}
+
+/// What the caller can do about a database that did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The queue in front of the writer is full or too old, or the disk is: answer 503, the sender comes again.
+    #[error("the store takes no more work now: {0}")]
+    Busy(String),
+    /// Another worker holds the lane by now: drop the result.
+    #[error("the lane is no longer held by this worker")]
+    Fenced,
+    /// A unique name is taken.
+    #[error("already taken: {0}")]
+    Conflict(Conflict),
+    #[error("{0} does not exist")]
+    NotFound(&'static str),
+    /// A row that makes no sense.
+    #[error("table {table}, column {column}: row {row} cannot be read")]
+    Inconsistent {
+        table: &'static str,
+        column: &'static str,
+        row: String,
+    },
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+    #[error("files: {0}")]
+    Files(#[from] std::io::Error),
+    /// A stored secret cannot be decrypted: the key file is not the one it was written with.
+    #[error("secret `{0}` cannot be decrypted; the key file differs from the one it was stored with")]
+    Undecipherable(String),
+}
+
+/// What is taken, and by whom: enough to tell the owner, not to tell a stranger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conflict {
+    /// The provider's bot, number or page is a channel already.
+    Account { by: ChannelId, workspace: WorkspaceId },
+    /// The inbox workspace is connected already.
+    Workspace { by: WorkspaceId },
+}
+
+impl std::fmt::Display for Conflict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Account { by, workspace } => write!(f, "channel {by} of workspace {workspace}"),
+            Self::Workspace { by } => write!(f, "workspace {by}"),
+        }
+    }
+}
