@@ -1,0 +1,122 @@
+//! Builds the connectors (and the hostile guests of the tests) to WebAssembly components.
+//!
+//! A component is compiled by a call of cargo of its own, into a target folder of its own, so that it
+//! never waits for or disturbs the build that it is called from. Cargo decides what is out of date.
+//! Knows nothing of the host.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// The target that components are compiled for; `rust-toolchain.toml` has rustup install it.
+const TARGET: &str = "wasm32-wasip2";
+
+/// The folder of the workspace.
+#[must_use]
+pub fn workspace_root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_path_buf()
+}
+
+/// Names of the connectors in `connectors/`, sorted.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn connector_names() -> Result<Vec<String>> {
+    let folder = workspace_root().join("connectors");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {
+        let path = entry?.path();
+        if path.join("connector.toml").is_file()
+            && let Some(name) = path.file_name().and_then(|name| name.to_str())
+        {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Builds every connector and puts it at `connectors/<name>.wasm`, where `plugins.toml` looks for it.
+/// Answers with the folder.
+///
+/// # Errors
+/// Cargo fails; its output has been shown.
+pub fn build() -> Result<PathBuf> {
+    let root = workspace_root();
+    let folder = root.join("connectors");
+    let names = connector_names()?;
+    let mut arguments: Vec<OsString> = vec!["--locked".into()];
+    for name in &names {
+        arguments.extend(["--package".into(), format!("mantle-connector-{name}").into()]);
+    }
+    let built = cargo_build(&root, &target_folder(&root).join("components"), &arguments)?;
+    for name in &names {
+        let file = built.join(format!("mantle_connector_{}.wasm", name.replace('-', "_")));
+        put(&file, &folder.join(format!("{name}.wasm")))?;
+    }
+    Ok(folder)
+}
+
+/// Builds the hostile guests in `tests/guests` and answers with the folder that holds `<guest>.wasm`.
+///
+/// # Errors
+/// Cargo fails; its output has been shown.
+pub fn build_guests() -> Result<PathBuf> {
+    let root = workspace_root();
+    cargo_build(&root.join("tests/guests"), &target_folder(&root).join("guests"), &[])
+}
+
+fn target_folder(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder))
+}
+
+fn cargo_build(workspace: &Path, target_folder: &Path, arguments: &[OsString]) -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .current_dir(workspace)
+        .args([
+            "build",
+            "--quiet",
+            "--profile",
+            "guest",
+            "--target",
+            TARGET,
+            "--target-dir",
+        ])
+        .arg(target_folder)
+        .args(arguments);
+    // What the outer cargo set for its own crate and compiler must not reach the inner one.
+    for name in [
+        "RUSTFLAGS",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "CARGO_BUILD_TARGET",
+        "CARGO_TARGET_DIR",
+        "RUSTC_WRAPPER",
+    ] {
+        command.env_remove(name);
+    }
+    let status = command.status().context("starting cargo")?;
+    if !status.success() {
+        bail!(
+            "`cargo build --target {TARGET}` failed in {}: see its output above",
+            workspace.display()
+        );
+    }
+    Ok(target_folder.join(TARGET).join("guest"))
+}
+
+/// Puts the file there in one step, and only when it differs: a host that watches it sees no half file and no needless change.
+fn put(from: &Path, to: &Path) -> Result<()> {
+    let new = fs::read(from).with_context(|| format!("reading {}", from.display()))?;
+    if fs::read(to).is_ok_and(|old| old == new) {
+        return Ok(());
+    }
+    let temporary = to.with_extension(format!("wasm.{}", std::process::id()));
+    fs::write(&temporary, &new).with_context(|| format!("writing {}", temporary.display()))?;
+    fs::rename(&temporary, to).with_context(|| format!("writing {}", to.display()))
+}
