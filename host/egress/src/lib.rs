@@ -6,8 +6,19 @@
 //! in here, after the rules were checked, and never appear in an error or a log.
 //! Knows nothing of WebAssembly, providers, inboxes or the database. Alone names reqwest.
 
+mod address;
+mod answer;
+mod destination;
+mod detour;
+mod dial;
+mod exchange;
+mod inject;
+mod policy;
+
+use std::sync::Arc;
 use std::time::Duration;
 
+pub use answer::collect;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use mantle_model::failure::Evidence;
@@ -157,30 +168,61 @@ pub struct EgressError {
     pub evidence: Evidence,
 }
 
+impl EgressError {
+    fn not_sent(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            evidence: Evidence::NotSent,
+        }
+    }
+
+    fn sent(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            evidence: Evidence::Sent,
+        }
+    }
+
+    fn denied(message: impl Into<String>) -> Self {
+        Self::not_sent(ErrorKind::Denied, message)
+    }
+
+    fn invalid(message: impl Into<String>) -> Self {
+        Self::not_sent(ErrorKind::Invalid, message)
+    }
+}
+
+/// Calls of one plugin that may be under way at once: one plugin must not take all sockets of the host.
+const CALLS_MAX: usize = 64;
+
 /// The client. One per plugin, so that connections, TLS sessions and limits are never shared between plugins.
 #[derive(Debug)]
-pub struct Egress {}
+pub struct Egress {
+    dialers: dial::Dialers,
+    detours: detour::Detours,
+    permits: Arc<tokio::sync::Semaphore>,
+}
 
 impl Egress {
     /// # Errors
     /// The TLS back end cannot be set up.
-    pub fn new(_config: &EgressConfig) -> Result<Self, EgressError> {
-        todo!()
+    pub fn new(config: &EgressConfig) -> Result<Self, EgressError> {
+        let detours = detour::Detours::new(&config.redirects)?;
+        Ok(Self {
+            dialers: dial::Dialers::new(!config.redirects.is_empty())?,
+            detours,
+            permits: Arc::new(tokio::sync::Semaphore::new(CALLS_MAX)),
+        })
     }
 
     /// Checks the policy, fills the credential in, dials and returns when the head of the answer is there.
+    /// The answer's body holds one of the plugin's places until it is read to its end or dropped.
     ///
     /// # Errors
     /// See [`EgressError`]; an HTTP status is not an error.
-    pub async fn send(&self, _request: Request, _policy: &Policy) -> Result<Response, EgressError> {
-        todo!()
+    pub async fn send(&self, request: Request, policy: &Policy) -> Result<Response, EgressError> {
+        exchange::run(self, request, policy).await
     }
-}
-
-/// Reads a body into memory, refusing more than `cap` bytes.
-///
-/// # Errors
-/// `TooLarge`, or the stream's own error.
-pub async fn collect(_body: ByteStream, _cap: usize) -> Result<Bytes, EgressError> {
-    todo!()
 }

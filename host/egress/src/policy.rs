@@ -1,0 +1,143 @@
+//! Whether a rule allows a request. Rules are compared with the address as written, before any secret is in it.
+
+use http::Method;
+use url::Host;
+
+use crate::destination::{Destination, Origin};
+use crate::{EgressError, Policy, Rule};
+
+impl Policy {
+    /// Finds the rule that allows the request, so that the caller sees what it rests upon.
+    pub(crate) fn allow(
+        &self,
+        method: &Method,
+        to: &Destination,
+        credential: Option<&str>,
+    ) -> Result<&Rule, EgressError> {
+        let reachable: Vec<&Rule> = self.rules.iter().filter(|rule| rule.covers(&to.origin)).collect();
+        if reachable.is_empty() {
+            return Err(EgressError::denied(format!("no rule allows calls to {}", to.origin)));
+        }
+        let allowed: Vec<&Rule> = reachable
+            .into_iter()
+            .filter(|rule| rule.takes(method, &to.path))
+            .collect();
+        if allowed.is_empty() {
+            return Err(EgressError::denied(format!(
+                "no rule allows {method} of this path at {}",
+                to.origin
+            )));
+        }
+        allowed
+            .into_iter()
+            .find(|rule| credential.is_none_or(|name| rule.credentials.iter().any(|known| known == name)))
+            .ok_or_else(|| {
+                let name = credential.unwrap_or_default();
+                EgressError::denied(format!("the credential `{name}` may not be used at {}", to.origin))
+            })
+    }
+}
+
+impl Rule {
+    fn covers(&self, origin: &Origin) -> bool {
+        self.scheme == origin.scheme && self.port == origin.port && self.names(&origin.host)
+    }
+
+    fn names(&self, host: &Host) -> bool {
+        let wanted = self.host.to_ascii_lowercase();
+        if wanted == "*" {
+            return true;
+        }
+        match (wanted.strip_prefix("*."), host) {
+            (Some(suffix), Host::Domain(name)) => name
+                .strip_suffix(suffix)
+                .and_then(|head| head.strip_suffix('.'))
+                .is_some_and(|head| !head.is_empty()),
+            (Some(_), _) => false,
+            (None, _) => host.to_string() == wanted,
+        }
+    }
+
+    fn takes(&self, method: &Method, path: &str) -> bool {
+        (self.methods.is_empty() || self.methods.iter().any(|known| known == method.as_str()))
+            && (self.paths.is_empty() || self.paths.iter().any(|prefix| path.starts_with(prefix.as_str())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(host: &str) -> Rule {
+        Rule {
+            scheme: "https".into(),
+            host: host.into(),
+            port: 443,
+            methods: vec!["GET".into()],
+            paths: vec!["/bot{token}/".into(), "/file/".into()],
+            credentials: vec!["bot".into()],
+        }
+    }
+
+    #[test]
+    fn d8_only_what_a_rule_names_is_allowed() {
+        let check = |host: &str, method: Method, url: &str, credential: Option<&str>, expected: bool| {
+            let policy = Policy {
+                rules: vec![rule(host)],
+            };
+            let to = Destination::parse(url).unwrap();
+            let found = policy.allow(&method, &to, credential);
+            assert_eq!(found.is_ok(), expected, "{host} {url}: {found:?}");
+        };
+        let good = "https://api.example/file/x";
+        check("api.example", Method::GET, good, None, true);
+        check("API.example", Method::GET, "https://API.EXAMPLE/file/x", None, true);
+        check("api.example", Method::GET, good, Some("bot"), true);
+        check("api.example", Method::GET, good, Some("other"), false);
+        check("api.example", Method::POST, good, None, false);
+        check(
+            "api.example",
+            Method::GET,
+            "https://api.example/bot{token}/x",
+            None,
+            true,
+        );
+        check(
+            "api.example",
+            Method::GET,
+            "https://api.example/%62ot{token}/x",
+            None,
+            false,
+        );
+        check("api.example", Method::GET, "https://api.example/other", None, false);
+        check(
+            "api.example",
+            Method::GET,
+            "https://api.example:8443/file/x",
+            None,
+            false,
+        );
+        check("api.example", Method::GET, "http://api.example/file/x", None, false);
+        check("api.example", Method::GET, "http://api.example:443/file/x", None, false);
+        check("api.example", Method::GET, "https://evil.example/file/x", None, false);
+        check("api.example", Method::GET, "https://аpi.example/file/x", None, false);
+        check("*.example", Method::GET, good, None, true);
+        check("*.example", Method::GET, "https://a.b.example/file/x", None, true);
+        check("*.example", Method::GET, "https://example/file/x", None, false);
+        check(
+            "*.api.example",
+            Method::GET,
+            "https://evilapi.example/file/x",
+            None,
+            false,
+        );
+        check(
+            "*.api.example",
+            Method::GET,
+            "https://api.example.evil/file/x",
+            None,
+            false,
+        );
+        check("*", Method::GET, "https://anything.test/file/x", None, true);
+    }
+}
