@@ -1,0 +1,207 @@
+//! The keys of `plugins.toml`, section by section.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use toml::de::{DeTable, DeValue};
+use url::Url;
+
+use super::document::{Document, Section, secret};
+use super::{DEFAULT_LISTEN, Fixed, HostConfig, IntercomApp, Live, plugins};
+
+/// None: something is wrong and the document has it.
+pub(super) fn host(document: &Document<'_>) -> Option<HostConfig> {
+    let table = match DeTable::parse(document.text) {
+        Ok(table) => table,
+        Err(error) => {
+            let span = error.span().unwrap_or(0..0);
+            let message = format!("This is not TOML: {}.", error.message().trim_end_matches('.'));
+            document.report(document.problem("", span, message));
+            return None;
+        }
+    };
+    let root = Section::new(document, "", table.get_ref());
+    let mut warnings = Vec::new();
+    let fixed = fixed(document, &root, &mut warnings);
+    let intercom = root.section("inbox").and_then(|inbox| {
+        let app = inbox.section("intercom").and_then(|section| intercom(document, section));
+        inbox.finish();
+        app
+    });
+    let plugins = root.section("plugins").map(|section| plugins::all(document, &section));
+    let redirects = root.section("egress").map(|egress| {
+        let redirects = egress.section("redirect").map(|section| redirects(document, &section));
+        egress.finish();
+        redirects.unwrap_or_default()
+    });
+    root.finish();
+    Some(HostConfig {
+        file: document.file.to_path_buf(),
+        fixed: fixed?,
+        live: Live {
+            intercom,
+            plugins: plugins.unwrap_or_default(),
+            redirects: redirects.unwrap_or_default(),
+            files: document.files(),
+        },
+        warnings,
+    })
+}
+
+fn fixed(document: &Document<'_>, root: &Section<'_, '_, '_>, warnings: &mut Vec<super::Problem>) -> Option<Fixed> {
+    let server = root.section("server");
+    let (mut listen, mut public_url, mut data_dir) = (None, None, None);
+    if let Some(server) = server {
+        listen = server.string("listen", DEFAULT_LISTEN).and_then(|(text, span)| {
+            let address = text.parse::<SocketAddr>().ok();
+            if address.is_none() {
+                server.report(
+                    "listen",
+                    span,
+                    format!("`{text}` is not an address. Write an IP address and a port, such as \"{DEFAULT_LISTEN}\"."),
+                );
+            }
+            address
+        });
+        public_url = server
+            .string("public_url", "https://bridge.example.com")
+            .and_then(|(text, span)| public_address(&server, &text, span));
+        data_dir = server.string("data_dir", "data").map(|(text, _)| document.path(&text));
+        server.finish();
+    }
+    if public_url.is_none() {
+        warnings.push(document.problem(
+            "server.public_url",
+            0..0,
+            "It is not set, so the address listened at is taken. Providers cannot reach that from outside; \
+             set it to the public https:// address of this host.",
+        ));
+    }
+    let data_dir = data_dir.unwrap_or_else(|| document.path("data"));
+    let database = match root.section("database") {
+        Some(section) => {
+            let database = section.string("url", "sqlite:data/mantle.db");
+            let path = match database {
+                Some((text, span)) => database_file(document, &section, &text, span),
+                None => Some(data_dir.join("mantle.db")),
+            };
+            section.finish();
+            path
+        }
+        None => Some(data_dir.join("mantle.db")),
+    };
+    let key_file = root.section("secrets").and_then(|section| {
+        let file = section.string("key_file", "data/secret.key").map(|(text, _)| document.path(&text));
+        section.finish();
+        file
+    });
+    Some(Fixed {
+        listen: listen.or_else(|| DEFAULT_LISTEN.parse().ok())?,
+        public_url,
+        key_file: key_file.unwrap_or_else(|| data_dir.join("secret.key")),
+        database: database?,
+        data_dir,
+    })
+}
+
+fn public_address(server: &Section<'_, '_, '_>, text: &str, span: Range<usize>) -> Option<String> {
+    let fine = Url::parse(text).ok().filter(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+    });
+    if fine.is_none() {
+        server.report(
+            "public_url",
+            span,
+            format!(
+                "`{text}` is not a public address. Write scheme and host, such as \"https://bridge.example.com\"."
+            ),
+        );
+    }
+    fine.map(|url| url.as_str().trim_end_matches('/').to_owned())
+}
+
+fn database_file(
+    document: &Document<'_>,
+    section: &Section<'_, '_, '_>,
+    text: &str,
+    span: Range<usize>,
+) -> Option<PathBuf> {
+    if text.starts_with("postgres:") || text.starts_with("postgresql:") {
+        section.report(
+            "url",
+            span,
+            "This build serves SQLite only. Write \"sqlite:\" and a path, such as \"sqlite:data/mantle.db\".",
+        );
+        return None;
+    }
+    let path = text
+        .strip_prefix("sqlite:")
+        .map(|path| path.strip_prefix("//").unwrap_or(path))
+        .filter(|path| !path.is_empty() && !path.starts_with(':') && !path.contains('?'));
+    if path.is_none() {
+        section.report(
+            "url",
+            span,
+            format!("`{text}` names no database file. Write \"sqlite:\" and a path, such as \"sqlite:data/mantle.db\"."),
+        );
+    }
+    path.map(|path| document.path(path))
+}
+
+fn intercom(document: &Document<'_>, section: Section<'_, '_, '_>) -> Option<IntercomApp> {
+    let client_id = section.string("client_id", "abc123").map(|(text, _)| text);
+    let given = section.value("client_secret");
+    let client_secret = given.and_then(|value| {
+        secret(document, &section.name("client_secret"), value)
+            .map_err(|error| document.report(error.problem()))
+            .ok()
+    });
+    if given.is_none() {
+        let place = section.entries().next().map_or(0..0, |(_, span, _)| span);
+        section.report(
+            "client_secret",
+            place,
+            "It is missing. Intercom's webhooks are proven with it: copy it from Basic information of your app \
+             in Intercom's Developer Hub.",
+        );
+    }
+    section.finish();
+    Some(IntercomApp {
+        client_id: client_id.unwrap_or_default(),
+        client_secret: client_secret?,
+    })
+}
+
+fn redirects(document: &Document<'_>, section: &Section<'_, '_, '_>) -> Vec<(Url, Url)> {
+    let mut redirects = Vec::new();
+    for (from, span, value) in section.entries() {
+        let key = format!("egress.redirect.\"{from}\"");
+        let DeValue::String(to) = value.get_ref() else {
+            section.wrong_type(from, value.span(), value.get_ref(), "the origin to call instead, in quotes");
+            continue;
+        };
+        let origin = |text: &str, span: Range<usize>| {
+            let url = Url::parse(text)
+                .ok()
+                .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+                .filter(|url| url.path() == "/" && url.query().is_none() && url.fragment().is_none());
+            if url.is_none() {
+                document.report(document.problem(
+                    &key,
+                    span,
+                    format!("`{text}` is not an origin. Write scheme, host and port alone, such as \"http://127.0.0.1:9101\"."),
+                ));
+            }
+            url
+        };
+        if let (Some(from), Some(to)) = (origin(from, span), origin(to, value.span())) {
+            redirects.push((from, to));
+        }
+    }
+    redirects
+}
