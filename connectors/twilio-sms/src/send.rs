@@ -1,0 +1,101 @@
+//! From one outgoing message to the call that makes it. Twilio knows no key against doubles: an unclear answer stays
+//! unclear until a status names our id, which stands in the address that statuses go to.
+
+use mantle_sdk::Host;
+use mantle_sdk::http::Request;
+use mantle_sdk::values::{
+    CallError, Location, MediaId, Outgoing, OutgoingContent, Refusal, RefusalReason, RichText, Sent,
+};
+
+use crate::api::{self, Repeat};
+use crate::fields::{self, Sender};
+use crate::receive::CORRELATION;
+use crate::wire::Made;
+
+/// Twilio's own answers come within seconds; the rest of the call's thirty stays unused.
+const SEND_TIMEOUT_MS: u32 = 20_000;
+
+pub fn send(message: &Outgoing, host: &dyn Host) -> Result<Sent, CallError> {
+    let mut form: Vec<(&str, String)> = vec![("To", recipient(message)?)];
+    match fields::sender(host)? {
+        Sender::Number(number) => form.push(("From", number)),
+        Sender::MessagingService(sid) => form.push(("MessagingServiceSid", sid)),
+    }
+    match &message.content {
+        OutgoingContent::Text(text) => form.push(("Body", text.text.clone())),
+        OutgoingContent::Attachment(attachment) => {
+            if let Some(RichText { text, .. }) = attachment.caption.as_ref().filter(|caption| !caption.text.is_empty())
+            {
+                form.push(("Body", text.clone()));
+            }
+            form.push(("MediaUrl", link(attachment.media, host)?));
+        }
+        OutgoingContent::Location(place) => form.push(("Body", map_link(place))),
+        OutgoingContent::Template(_) => return Err(unsupported("Templates are not part of SMS.")),
+        OutgoingContent::Reaction(_) => return Err(unsupported("SMS has no reactions.")),
+    }
+    form.push(("StatusCallback", status_callback(&message.id, host)));
+
+    let url = api::account_url(&fields::account_sid(host)?, "/Messages.json");
+    let request = Request::post(url).form(form).timeout_ms(SEND_TIMEOUT_MS);
+    let made: Made = api::call(host, request, Repeat::Doubles)?;
+    if made.sid.is_empty() {
+        return Err(CallError::ambiguous(
+            "no-message-sid",
+            "Twilio accepted the message but did not name it.",
+        ));
+    }
+    Ok(Sent::new(made.sid))
+}
+
+fn recipient(message: &Outgoing) -> Result<String, CallError> {
+    if message.group_id.is_some() {
+        return Err(unsupported("SMS has no groups."));
+    }
+    // Without a number it is a short code that wrote to us.
+    message
+        .recipient_phone()
+        .or(message.recipient_id())
+        .map(str::to_owned)
+        .ok_or_else(|| {
+            CallError::refused(
+                RefusalReason::Unreachable,
+                "no-recipient",
+                "No phone number of this customer is known.",
+            )
+        })
+}
+
+/// Twilio fetches the file itself.
+fn link(file: MediaId, host: &dyn Host) -> Result<String, CallError> {
+    host.media_link(file).map_err(|_| {
+        CallError::refused(
+            RefusalReason::Other,
+            "no-media-link",
+            "The file is no longer there for Twilio to fetch.",
+        )
+    })
+}
+
+/// SMS has no locations; every phone opens a map's address.
+fn map_link(place: &Location) -> String {
+    let address = format!("https://maps.google.com/?q={},{}", place.latitude, place.longitude);
+    let lines = [place.name.as_deref(), place.address.as_deref(), Some(&address)];
+    lines
+        .into_iter()
+        .flatten()
+        .filter(|line| !line.trim().is_empty())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn status_callback(id: &str, host: &dyn Host) -> String {
+    let address = Request::get(host.hook_url()).query([(CORRELATION, id)]).url;
+    api::with_retry_rules(&address)
+}
+
+fn unsupported(message: &str) -> CallError {
+    Refusal::new(RefusalReason::Unsupported, "unsupported", message)
+        .next_step("Send it as text.")
+        .into()
+}
