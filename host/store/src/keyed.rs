@@ -1,5 +1,7 @@
 //! Values by key: the connectors' `kv`, answers of idempotent API calls, and the register of files.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use mantle_model::clock::Time;
 use mantle_model::ids::{ChannelId, MediaId};
@@ -52,4 +54,7 @@ pub trait Keyed: Send + Sync {
     async fn media(&self, id: MediaId) -> Result<Option<MediaRow>, StoreError>;
     /// Forgets the row and deletes the bytes when no other row has them.
     async fn erase_media(&self, id: MediaId) -> Result<(), StoreError>;
+    /// Drops what nobody needs any more: files older than `media_age`, kept answers and values whose time is over.
+    /// Called now and then; works in small steps. Tells how many files went.
+    async fn sweep(&self, now: Time, media_age: Duration) -> Result<u32, StoreError>;
 }

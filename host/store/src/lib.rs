@@ -6,13 +6,66 @@
 //! Knows nothing of HTTP, providers, inboxes or sandboxes. Alone names sqlx and cap-std.
 
 pub mod directory;
+mod folder;
 pub mod intake;
 pub mod keyed;
 pub mod lanes;
 pub mod ledger;
+pub mod media;
 pub mod people;
+pub mod seal;
+pub mod sqlite;
+pub mod testing;
 
-use mantle_model::ids::{ChannelId, WorkspaceId};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mantle_model::clock::Clock;
+use mantle_model::ids::{ChannelId, IdSource, MessageId, WorkspaceId};
+
+/// What a store needs to be opened.
+#[derive(Debug)]
+pub struct StoreConfig {
+    pub database: Database,
+    /// For the lock file and the media; made with mode 0700 if missing.
+    pub data_dir: PathBuf,
+    /// Seals tokens and other secrets.
+    pub key: seal::Key,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Arc<IdSource>,
+}
+
+/// Which database. PostgreSQL becomes a second case with a module and a schema folder of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Database {
+    /// The file; relative paths have been resolved by the caller.
+    Sqlite(PathBuf),
+}
+
+impl Database {
+    /// The database that an address names: `sqlite:` and the path of the file.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`]: another scheme, or no path.
+    pub fn parse(url: &str) -> Result<Self, StoreError> {
+        let unusable = |why: &str| StoreError::Unusable(why.to_owned());
+        if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            return Err(unusable(
+                "this version cannot use PostgreSQL yet; give `[database] url` the form \"sqlite:data/mantle.db\"",
+            ));
+        }
+        let path = url
+            .strip_prefix("sqlite:")
+            .ok_or_else(|| unusable("`[database] url` must start with \"sqlite:\""))?;
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if path.is_empty() || path.contains(":memory:") {
+            return Err(unusable(
+                "`[database] url` must name a file, as in \"sqlite:data/mantle.db\"",
+            ));
+        }
+        Ok(Self::Sqlite(PathBuf::from(path)))
+    }
+}
 
 /// Everything the host asks of its database. SQLite implements it now, PostgreSQL later, one suite tests both.
 pub trait Store:
@@ -39,6 +92,12 @@ pub enum StoreError {
     Conflict(Conflict),
     #[error("{0} does not exist")]
     NotFound(&'static str),
+    /// A replay of what is still under way or arrived.
+    #[error("message {0} did not fail; only dead, failed and unknown messages are sent again")]
+    NotReplayable(MessageId),
+    /// The database or its folder cannot be used by this host; the text says what to do.
+    #[error("{0}")]
+    Unusable(String),
     /// A row that makes no sense.
     #[error("table {table}, column {column}: row {row} cannot be read")]
     Inconsistent {
@@ -50,6 +109,12 @@ pub enum StoreError {
     Database(#[from] sqlx::Error),
     #[error("files: {0}")]
     Files(#[from] std::io::Error),
+    /// More bytes than the caller allowed; nothing was kept.
+    #[error("the file is larger than {bytes_max} bytes")]
+    TooLarge { bytes_max: u64 },
+    /// The source of a file broke off; nothing was kept.
+    #[error("the file did not arrive whole: {0}")]
+    Interrupted(String),
     /// A stored secret cannot be decrypted: the key file is not the one it was written with.
     #[error("secret `{0}` cannot be decrypted; the key file differs from the one it was stored with")]
     Undecipherable(String),

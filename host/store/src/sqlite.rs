@@ -1,0 +1,117 @@
+//! The store on one SQLite file.
+//!
+//! Invariants: one thread owns the only connection that writes ([`writer`]); reads go through a few
+//! read-only connections and are short, since a long reader keeps the write-ahead log from shrinking;
+//! one host per file, held by a lock; who works which lane is known in memory alone ([`claims`]), so a
+//! crash frees every lane at once.
+
+mod accept;
+mod claims;
+mod commit;
+mod directory;
+mod identities;
+mod intake;
+mod keyed;
+mod lanes;
+mod ledger;
+mod open;
+mod people;
+mod replay;
+mod rows;
+mod schema;
+mod secrets;
+mod states;
+mod writer;
+
+use std::fmt;
+use std::fs::File;
+use std::sync::Arc;
+
+use mantle_model::clock::{Clock, Time};
+use mantle_model::ids::IdSource;
+use sqlx::{SqliteConnection, SqlitePool};
+
+use self::claims::Claims;
+use self::writer::{Patience, Writer};
+use crate::media::Files;
+use crate::seal::Key;
+use crate::{Database, StoreConfig, StoreError};
+
+/// The store on one SQLite file. Dropping it waits for the batch in the writer's hands.
+pub struct SqliteStore {
+    // Dropped first: the writer must be done before the lock is given back.
+    writer: Writer,
+    readers: SqlitePool,
+    claims: Arc<Claims>,
+    key: Key,
+    files: Files,
+    context: Context,
+    _lock: File,
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").finish_non_exhaustive()
+    }
+}
+
+/// What statements need besides a connection.
+#[derive(Debug, Clone)]
+struct Context {
+    clock: Arc<dyn Clock>,
+    ids: Arc<IdSource>,
+}
+
+impl Context {
+    fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    fn next_id(&self) -> i64 {
+        self.ids.next(self.clock.now())
+    }
+}
+
+impl SqliteStore {
+    /// Takes the lock, brings the schema up to date and starts the writer.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`] when another host has the file, when its schema is newer than this program, or when
+    /// the linked SQLite is one with a known way to corrupt a file.
+    pub async fn open(config: StoreConfig) -> Result<Arc<Self>, StoreError> {
+        let Database::Sqlite(path) = &config.database;
+        let lock = open::prepare(&config.data_dir, path)?;
+        let mut connection = open::writing(path).await?;
+        open::check_version(&mut connection).await?;
+        schema::bring_up_to_date(&mut connection, path).await?;
+        let readers = open::reading(path);
+        let files = Files::open(&config.data_dir.join("media"))?;
+        Ok(Arc::new(Self {
+            writer: Writer::start(connection)?,
+            readers,
+            claims: Arc::new(Claims::default()),
+            key: config.key,
+            files,
+            context: Context {
+                clock: config.clock,
+                ids: config.ids,
+            },
+            _lock: lock,
+        }))
+    }
+
+    /// The files whose rows the store keeps.
+    #[must_use]
+    pub fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// One write that nothing in memory follows from.
+    async fn write<T, F>(&self, apply: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: AsyncFn(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.writer.submit(Patience::Sender, 0, apply, |_| ()).await
+    }
+}

@@ -1,0 +1,238 @@
+//! Who works which lane, in memory: nothing is written for a claim, and a crash frees every lane at once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use mantle_model::ids::{ChannelId, LaneId};
+use tokio::sync::Notify;
+
+use crate::StoreError;
+use crate::intake::AcceptedEvent;
+use crate::lanes::Claim;
+
+/// A claim that no heartbeat names for this long belonged to a worker that is gone.
+const LEASE: Duration = Duration::from_secs(30);
+
+/// How long a wait for ready lanes lasts when nobody wakes it: bounds the delay of a time that has come.
+const POLL: Duration = Duration::from_millis(250);
+
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    table: Mutex<Table>,
+    ready: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    held: HashMap<LaneId, Held>,
+    /// The channel served last; the next turn begins behind it.
+    last_channel: Option<ChannelId>,
+}
+
+#[derive(Debug)]
+struct Held {
+    token: u128,
+    channel: ChannelId,
+    seen: Instant,
+    /// Commits in the writer's hands. The lane is given to nobody else before they are through.
+    in_flight: u32,
+    given_back: bool,
+}
+
+/// How a commit leaves the claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    Kept,
+    /// A postponement frees the lane.
+    Freed,
+}
+
+impl Claims {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // Nothing that holds the lock can panic half-way through a change.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many lanes of the channel are held.
+    pub(super) fn held_of(&self, channel: ChannelId) -> usize {
+        self.table()
+            .held
+            .values()
+            .filter(|held| held.channel == channel)
+            .count()
+    }
+
+    pub(super) fn is_held(&self, lane: LaneId) -> bool {
+        self.table().held.contains_key(&lane)
+    }
+
+    /// Every lane that somebody has.
+    pub(super) fn held(&self) -> Vec<LaneId> {
+        self.table().held.keys().copied().collect()
+    }
+
+    pub(super) fn last_channel(&self) -> Option<ChannelId> {
+        self.table().last_channel
+    }
+
+    /// Takes the lane if nobody has it.
+    pub(super) fn take(&self, lane: LaneId, channel: ChannelId) -> Result<Option<Claim>, StoreError> {
+        let token = token()?;
+        let mut table = self.table();
+        if table.held.contains_key(&lane) {
+            return Ok(None);
+        }
+        table.last_channel = Some(channel);
+        table.held.insert(
+            lane,
+            Held {
+                token,
+                channel,
+                seen: Instant::now(),
+                in_flight: 0,
+                given_back: false,
+            },
+        );
+        Ok(Some(Claim { lane, token }))
+    }
+
+    /// A commit under the claim goes to the writer. The answer ends it when dropped, however the commit ended.
+    pub(super) fn begin(self: &Arc<Self>, claim: Claim) -> Result<InFlight, StoreError> {
+        let mut table = self.table();
+        match table.held.get_mut(&claim.lane) {
+            Some(held) if held.token == claim.token && !held.given_back => {
+                held.in_flight += 1;
+                Ok(InFlight {
+                    claims: Arc::clone(self),
+                    claim,
+                    after: After::Kept,
+                })
+            }
+            _ => Err(StoreError::Fenced),
+        }
+    }
+
+    /// The writer is about to run the commit: does the claim still hold?
+    pub(super) fn check(&self, claim: Claim) -> Result<(), StoreError> {
+        match self.table().held.get(&claim.lane) {
+            Some(held) if held.token == claim.token => Ok(()),
+            _ => Err(StoreError::Fenced),
+        }
+    }
+
+    /// The commit is through, well or not.
+    fn end(&self, claim: Claim, after: After) {
+        let mut table = self.table();
+        let mut freed = false;
+        if let Some(held) = table.held.get_mut(&claim.lane)
+            && held.token == claim.token
+        {
+            held.in_flight = held.in_flight.saturating_sub(1);
+            held.given_back |= after == After::Freed;
+            freed = held.given_back && held.in_flight == 0;
+        }
+        if freed {
+            table.held.remove(&claim.lane);
+            drop(table);
+            self.wake();
+        }
+    }
+
+    /// The worker is done with the lane. Giving back what one no longer has is no mistake.
+    pub(super) fn give_back(&self, claim: Claim) {
+        let mut table = self.table();
+        if let Some(held) = table.held.get_mut(&claim.lane)
+            && held.token == claim.token
+        {
+            held.given_back = true;
+            if held.in_flight == 0 {
+                table.held.remove(&claim.lane);
+            }
+        }
+        drop(table);
+        self.wake();
+    }
+
+    /// Renews the named claims and frees what nobody has named for a lease.
+    pub(super) fn renew(&self, claims: &[Claim]) {
+        let now = Instant::now();
+        let mut table = self.table();
+        for claim in claims {
+            if let Some(held) = table.held.get_mut(&claim.lane)
+                && held.token == claim.token
+            {
+                held.seen = now;
+            }
+        }
+        table.held.retain(|lane, held| {
+            let keep = held.in_flight > 0 || now.duration_since(held.seen) < LEASE;
+            if !keep {
+                tracing::warn!(lane = %lane, "Lane {lane} was given up by its worker; it is free again");
+            }
+            keep
+        });
+    }
+
+    /// Lanes may have become ready.
+    pub(super) fn wake(&self) {
+        // Keeps one wake-up for a waiter that is just about to wait.
+        self.ready.notify_one();
+    }
+
+    pub(super) fn wake_for(&self, accepted: &[AcceptedEvent]) {
+        if accepted.iter().any(|event| matches!(event, AcceptedEvent::New { .. })) {
+            self.wake();
+        }
+    }
+
+    pub(super) async fn wait(&self) {
+        let _ = tokio::time::timeout(POLL, self.ready.notified()).await;
+    }
+}
+
+/// A commit in the writer's hands.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    claims: Arc<Claims>,
+    claim: Claim,
+    after: After,
+}
+
+impl InFlight {
+    /// It is on disk.
+    pub(super) fn committed(mut self, after: After) {
+        self.after = after;
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.claims.end(self.claim, self.after);
+    }
+}
+
+fn token() -> Result<u128, StoreError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(std::io::Error::from)?;
+    Ok(u128::from_ne_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_is_not_given_away_while_a_commit_of_it_is_under_way() {
+        let claims = Arc::new(Claims::default());
+        let (lane, channel) = (LaneId(1), ChannelId(1));
+        let claim = claims.take(lane, channel).unwrap().unwrap();
+        let commit = claims.begin(claim).unwrap();
+        claims.give_back(claim);
+        assert!(claims.take(lane, channel).unwrap().is_none());
+        assert!(matches!(claims.begin(claim), Err(StoreError::Fenced)));
+        drop(commit);
+        assert!(claims.take(lane, channel).unwrap().is_some());
+        assert!(matches!(claims.check(claim), Err(StoreError::Fenced)));
+    }
+}

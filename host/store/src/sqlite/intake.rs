@@ -1,0 +1,169 @@
+//! [`Intake`] on SQLite.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use mantle_model::clock::Time;
+use mantle_model::hook::Hook;
+use mantle_model::ids::{ChannelId, ReceiptId, WorkspaceId};
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+
+use super::rows::Of;
+use super::writer::Patience;
+use super::{SqliteStore, accept};
+use crate::StoreError;
+use crate::intake::{Accepted, AcceptedEvent, Intake, NewEvent, NewReceipt, Origin, ReceiptState, Unparsed};
+
+/// What a job weighs beyond its bodies: rows, keys, indexes.
+const ROW_BYTES: usize = 512;
+
+fn weight(events: &[NewEvent]) -> usize {
+    events
+        .iter()
+        .map(|event| event.payload.len() + event.key.len() + ROW_BYTES)
+        .sum()
+}
+
+#[async_trait]
+impl Intake for SqliteStore {
+    async fn accept(&self, receipt: NewReceipt, events: Vec<NewEvent>) -> Result<Accepted, StoreError> {
+        let bytes = receipt.hook.body.len() + ROW_BYTES + weight(&events);
+        let context = self.context.clone();
+        let claims = Arc::clone(&self.claims);
+        self.writer
+            .submit(
+                Patience::Sender,
+                bytes,
+                async move |tx: &mut SqliteConnection| {
+                    accept::receipt_with_events(tx, &context, &receipt, &events).await
+                },
+                move |accepted: &Accepted| claims.wake_for(&accepted.events),
+            )
+            .await
+    }
+
+    async fn enqueue(&self, events: Vec<NewEvent>) -> Result<Vec<AcceptedEvent>, StoreError> {
+        let bytes = weight(&events);
+        let context = self.context.clone();
+        let claims = Arc::clone(&self.claims);
+        self.writer
+            .submit(
+                Patience::Sender,
+                bytes,
+                async move |tx: &mut SqliteConnection| accept::accept_events(tx, &context, None, &events).await,
+                move |accepted: &Vec<AcceptedEvent>| claims.wake_for(accepted),
+            )
+            .await
+    }
+
+    async fn unparsed(&self, now: Time, limit: u32) -> Result<Vec<Unparsed>, StoreError> {
+        let rows = sqlx::query(
+            r"select id, channel_id, workspace_id, method, path, headers, body, received_at, tries
+              from receipt
+              where state = 1 and next_at <= $1
+              order by next_at, id
+              limit $2",
+        )
+        .bind(now.unix_ms())
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter().map(unparsed).collect()
+    }
+
+    async fn reparsed(
+        &self,
+        id: ReceiptId,
+        state: ReceiptState,
+        events: Vec<NewEvent>,
+    ) -> Result<Accepted, StoreError> {
+        let bytes = weight(&events);
+        let context = self.context.clone();
+        let claims = Arc::clone(&self.claims);
+        self.writer
+            .submit(
+                Patience::Worker,
+                bytes,
+                async move |tx: &mut SqliteConnection| {
+                    let (number, problem, next_at) = accept::state_columns(&state);
+                    let changed = sqlx::query(
+                        r"update receipt set state = $2, problem = $3, next_at = $4, tries = tries + 1 where id = $1",
+                    )
+                    .bind(id.0)
+                    .bind(number)
+                    .bind(problem)
+                    .bind(next_at)
+                    .execute(&mut *tx)
+                    .await?;
+                    if changed.rows_affected() == 0 {
+                        return Err(StoreError::NotFound("receipt"));
+                    }
+                    let events = accept::accept_events(tx, &context, Some(id), &events).await?;
+                    Ok(Accepted { receipt: id, events })
+                },
+                move |accepted: &Accepted| claims.wake_for(&accepted.events),
+            )
+            .await
+    }
+
+    async fn receipt(&self, id: ReceiptId) -> Result<Option<NewReceipt>, StoreError> {
+        let row = sqlx::query(
+            r"select id, channel_id, workspace_id, method, path, headers, body, received_at, state, problem, next_at
+              from receipt where id = $1",
+        )
+        .bind(id.0)
+        .fetch_optional(&self.readers)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let row = Of {
+            table: "receipt",
+            row: &row,
+        };
+        let problem = row.text_opt("problem")?.unwrap_or_default();
+        let state = match row.int("state")? {
+            0 => ReceiptState::Parsed,
+            1 => ReceiptState::Unparsed {
+                problem,
+                next_at: row.time_opt("next_at")?.unwrap_or_default(),
+            },
+            2 => ReceiptState::Parked { problem },
+            _ => return Err(row.wrong("state")),
+        };
+        Ok(Some(NewReceipt {
+            id,
+            origin: origin(row)?,
+            hook: hook(row)?,
+            state,
+        }))
+    }
+}
+
+fn unparsed(row: &SqliteRow) -> Result<Unparsed, StoreError> {
+    let row = Of { table: "receipt", row };
+    Ok(Unparsed {
+        id: ReceiptId(row.int("id")?),
+        origin: origin(row)?,
+        hook: hook(row)?,
+        tries: row.count("tries")?,
+    })
+}
+
+fn origin(row: Of<'_>) -> Result<Origin, StoreError> {
+    if let Some(channel) = row.get::<Option<i64>>("channel_id")? {
+        return Ok(Origin::Channel(ChannelId(channel)));
+    }
+    let workspace = row.get::<Option<i64>>("workspace_id")?;
+    let workspace = workspace.ok_or_else(|| row.wrong("workspace_id"))?;
+    Ok(Origin::Workspace(WorkspaceId(workspace)))
+}
+
+fn hook(row: Of<'_>) -> Result<Hook, StoreError> {
+    Ok(Hook {
+        method: row.text("method")?,
+        path_and_query: row.text("path")?,
+        headers: row.json("headers")?,
+        body: row.get("body")?,
+        received_at: row.time("received_at")?,
+    })
+}

@@ -1,0 +1,357 @@
+//! [`Lanes`] on SQLite: claiming, waiting, giving back. What a commit does stands in [`super::commit`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use mantle_model::clock::Time;
+use mantle_model::ids::{ChannelId, IdentityId, LaneId, MessageId, ReceiptId};
+use sqlx::SqliteConnection;
+
+use super::accept::message_id;
+use super::claims::After;
+use super::rows::{self, Of, id_list};
+use super::writer::Patience;
+use super::{SqliteStore, commit, replay};
+use crate::StoreError;
+use crate::lanes::{Change, Claim, ClaimedLane, Effect, Lanes, StoredEvent};
+
+/// Events handed out with a lane. The rest comes with the next claim, so that no lane keeps others waiting.
+const EVENTS_PER_CLAIM: i64 = 32;
+
+/// What a change weighs in the writer's queue, its payload aside.
+const CHANGE_BYTES: usize = 256;
+
+#[async_trait]
+impl Lanes for SqliteStore {
+    async fn claim(&self, now: Time, limit: u32) -> Result<Vec<ClaimedLane>, StoreError> {
+        let limit = limit as usize;
+        let turns = self.turns(now, limit).await?;
+        let mut taken: Vec<Claim> = Vec::new();
+        // One lane of each channel, then the next of each: a busy channel does not crowd out the others.
+        let longest = turns.iter().map(|(_, lanes)| lanes.len()).max().unwrap_or(0);
+        for round in 0..longest {
+            for (channel, lanes) in &turns {
+                if taken.len() < limit
+                    && let Some(lane) = lanes.get(round)
+                    && let Some(claim) = self.claims.take(*lane, *channel)?
+                {
+                    taken.push(claim);
+                }
+            }
+        }
+        let claimed = self.claimed(&taken, now).await;
+        if claimed.is_err() {
+            taken.iter().for_each(|claim| self.claims.give_back(*claim));
+        }
+        claimed
+    }
+
+    async fn commit(&self, claim: Claim, changes: Vec<Change>) -> Result<(), StoreError> {
+        let in_flight = self.claims.begin(claim)?;
+        let after = if changes.iter().any(|change| matches!(change, Change::Retry { .. })) {
+            After::Freed
+        } else {
+            After::Kept
+        };
+        let wakes = changes.iter().any(|change| matches!(change, Change::Spawn(_)));
+        let bytes = changes.iter().map(change_bytes).sum();
+        let context = self.context.clone();
+        let claims = Arc::clone(&self.claims);
+        let notified = Arc::clone(&self.claims);
+        self.writer
+            .submit(
+                Patience::Worker,
+                bytes,
+                async move |tx: &mut SqliteConnection| {
+                    claims.check(claim)?;
+                    commit::apply(tx, &context, claim.lane, &changes).await
+                },
+                move |&()| {
+                    in_flight.committed(after);
+                    if wakes {
+                        notified.wake();
+                    }
+                },
+            )
+            .await
+    }
+
+    async fn release(&self, claim: Claim) -> Result<(), StoreError> {
+        self.claims.give_back(claim);
+        Ok(())
+    }
+
+    async fn heartbeat(&self, claims: &[Claim], _now: Time) -> Result<(), StoreError> {
+        self.claims.renew(claims);
+        Ok(())
+    }
+
+    async fn wait_ready(&self) {
+        self.claims.wait().await;
+    }
+
+    async fn next_ready(&self) -> Result<Option<Time>, StoreError> {
+        // Lanes in work keep a time of the past and must not look like work to be done at once.
+        let held = self.claims.held();
+        let next: Option<i64> = sqlx::query_scalar(
+            r"select min(ready_at) from lane
+              where ready_at is not null and id not in (select value from json_each($1))",
+        )
+        .bind(id_list(held.into_iter().map(|lane| lane.0)))
+        .fetch_one(&self.readers)
+        .await?;
+        Ok(next.map(Time::from_unix_ms))
+    }
+
+    async fn wake_channel(&self, channel: ChannelId, now: Time) -> Result<(), StoreError> {
+        let claims = Arc::clone(&self.claims);
+        self.writer
+            .submit(
+                Patience::Worker,
+                0,
+                async move |tx: &mut SqliteConnection| {
+                    sqlx::query(r"update lane set ready_at = $2 where channel_id = $1 and ready_at > $2")
+                        .bind(channel.0)
+                        .bind(now.unix_ms())
+                        .execute(tx)
+                        .await?;
+                    Ok(())
+                },
+                move |&()| claims.wake(),
+            )
+            .await
+    }
+
+    async fn replay(&self, message: MessageId, now: Time) -> Result<MessageId, StoreError> {
+        let claims = Arc::clone(&self.claims);
+        self.writer
+            .submit(
+                Patience::Sender,
+                0,
+                async move |tx: &mut SqliteConnection| replay::again(tx, message, now).await,
+                move |_| claims.wake(),
+            )
+            .await
+    }
+
+    async fn open_effects(&self, target: &str, except: Option<MessageId>) -> Result<Vec<Effect>, StoreError> {
+        let rows = sqlx::query(
+            r"select lane_id, seq, step, state, target, fingerprint, remote_id, announced_at, ended_at, code
+              from effect
+              where target = $1 and state in (0, 2)
+              order by announced_at, lane_id, seq, step",
+        )
+        .bind(target.as_bytes())
+        .fetch_all(&self.readers)
+        .await?;
+        let mut open = Vec::new();
+        for row in &rows {
+            let row = Of { table: "effect", row };
+            if Some(message_id(row)?) != except {
+                open.push(effect(row)?);
+            }
+        }
+        Ok(open)
+    }
+}
+
+fn change_bytes(change: &Change) -> usize {
+    CHANGE_BYTES
+        + match change {
+            Change::Spawn(event) => event.payload.len(),
+            _ => 0,
+        }
+}
+
+impl SqliteStore {
+    /// Ready lanes by channel, oldest first, beginning behind the channel that was served last.
+    async fn turns(&self, now: Time, limit: usize) -> Result<Vec<(ChannelId, Vec<LaneId>)>, StoreError> {
+        // Jumps from channel to channel in the index instead of reading every ready lane.
+        let mut channels: Vec<i64> = sqlx::query_scalar(
+            r"with recursive ready (id) as (
+                  select min(channel_id) from lane where ready_at is not null
+                  union all
+                  select (select min(channel_id) from lane where ready_at is not null and channel_id > ready.id)
+                  from ready where ready.id is not null
+              )
+              select id from ready where id is not null order by id",
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        if let Some(last) = self.claims.last_channel() {
+            let first = channels.partition_point(|channel| *channel <= last.0);
+            channels.rotate_left(first);
+        }
+        let mut turns = Vec::new();
+        let mut channels_with_work = 0;
+        for channel in channels {
+            // As soon as every lane of the limit can come from a channel of its own, more need not be looked at.
+            if channels_with_work >= limit {
+                break;
+            }
+            let channel = ChannelId(channel);
+            let lanes = self.ready_lanes(channel, now, limit).await?;
+            if !lanes.is_empty() {
+                channels_with_work += 1;
+                turns.push((channel, lanes));
+            }
+        }
+        Ok(turns)
+    }
+
+    async fn ready_lanes(&self, channel: ChannelId, now: Time, limit: usize) -> Result<Vec<LaneId>, StoreError> {
+        // Held lanes keep their time and stand in front: ask for as many more.
+        let asked = limit.saturating_add(self.claims.held_of(channel));
+        let ids: Vec<i64> = sqlx::query_scalar(
+            r"select id from lane
+              where channel_id = $1 and ready_at is not null and ready_at <= $2
+              order by ready_at, id
+              limit $3",
+        )
+        .bind(channel.0)
+        .bind(now.unix_ms())
+        .bind(i64::try_from(asked).unwrap_or(i64::MAX))
+        .fetch_all(&self.readers)
+        .await?;
+        Ok(ids
+            .into_iter()
+            .map(LaneId)
+            .filter(|lane| !self.claims.is_held(*lane))
+            .take(limit)
+            .collect())
+    }
+
+    /// The lanes with their events and effects. Read after they were taken: whatever the holder before committed
+    /// is seen, and nobody else changes it.
+    async fn claimed(&self, taken: &[Claim], now: Time) -> Result<Vec<ClaimedLane>, StoreError> {
+        if taken.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids = id_list(taken.iter().map(|claim| claim.lane.0));
+        let mut events = self.next_events(&ids, now).await?;
+        let rows = sqlx::query(
+            r"select lane.id, channel_id, direction, key, identity_id, tries, failing_since, ready_at
+              from json_each($1) wanted join lane on lane.id = wanted.value",
+        )
+        .bind(&ids)
+        .fetch_all(&self.readers)
+        .await?;
+        let mut lanes: HashMap<LaneId, ClaimedLane> = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            let row = Of { table: "lane", row };
+            let lane = LaneId(row.int("id")?);
+            let Some(claim) = taken.iter().find(|claim| claim.lane == lane) else {
+                continue;
+            };
+            // The holder before may have finished or postponed it between the look and the taking.
+            let ready = row.time_opt("ready_at")?.is_some_and(|at| at <= now);
+            let events = events.remove(&lane).unwrap_or_default();
+            if ready && !events.is_empty() {
+                lanes.insert(lane, claimed_lane(row, *claim, events)?);
+            }
+        }
+        let mut claimed = Vec::with_capacity(lanes.len());
+        for claim in taken {
+            match lanes.remove(&claim.lane) {
+                Some(lane) => claimed.push(lane),
+                None => self.claims.give_back(*claim),
+            }
+        }
+        Ok(claimed)
+    }
+
+    async fn next_events(&self, lanes: &str, now: Time) -> Result<HashMap<LaneId, Vec<StoredEvent>>, StoreError> {
+        let mut effects = self.next_effects(lanes).await?;
+        let rows = sqlx::query(
+            r"select event.lane_id, event.seq, event.receipt_id, event.kind, event.key, event.remote_id, event.at,
+                     event.accepted_at, event.not_before, event.attempt_no, event.payload
+              from json_each($1) wanted
+              join lane on lane.id = wanted.value
+              join event on event.lane_id = lane.id and event.seq > lane.head and event.seq <= lane.head + $2
+              order by event.lane_id, event.seq",
+        )
+        .bind(lanes)
+        .bind(EVENTS_PER_CLAIM)
+        .fetch_all(&self.readers)
+        .await?;
+        let mut events: HashMap<LaneId, Vec<StoredEvent>> = HashMap::new();
+        let mut put_off = None;
+        for row in &rows {
+            let row = Of { table: "event", row };
+            let id = message_id(row)?;
+            // What is not due yet ends the turn: the order of a lane holds before its times. A first event that
+            // somebody woke early is handed out.
+            let early = row.time_opt("not_before")?.is_some_and(|at| at > now);
+            let lane = events.entry(id.lane).or_default();
+            if put_off == Some(id.lane) || (early && !lane.is_empty()) {
+                put_off = Some(id.lane);
+                continue;
+            }
+            lane.push(stored_event(row, id, effects.remove(&id).unwrap_or_default())?);
+        }
+        Ok(events)
+    }
+
+    async fn next_effects(&self, lanes: &str) -> Result<HashMap<MessageId, Vec<Effect>>, StoreError> {
+        let rows = sqlx::query(
+            r"select effect.lane_id, effect.seq, effect.step, effect.state, effect.target, effect.fingerprint,
+                     effect.remote_id, effect.announced_at, effect.ended_at, effect.code
+              from json_each($1) wanted
+              join lane on lane.id = wanted.value
+              join effect on effect.lane_id = lane.id and effect.seq > lane.head and effect.seq <= lane.head + $2
+              order by effect.announced_at, effect.step",
+        )
+        .bind(lanes)
+        .bind(EVENTS_PER_CLAIM)
+        .fetch_all(&self.readers)
+        .await?;
+        let mut effects: HashMap<MessageId, Vec<Effect>> = HashMap::new();
+        for row in &rows {
+            let row = Of { table: "effect", row };
+            effects.entry(message_id(row)?).or_default().push(effect(row)?);
+        }
+        Ok(effects)
+    }
+}
+
+fn claimed_lane(row: Of<'_>, claim: Claim, events: Vec<StoredEvent>) -> Result<ClaimedLane, StoreError> {
+    Ok(ClaimedLane {
+        claim,
+        channel: ChannelId(row.int("channel_id")?),
+        direction: row.case("direction", rows::direction)?,
+        identity: row.get::<Option<i64>>("identity_id")?.map(IdentityId),
+        key: row.text("key")?,
+        tries: row.count("tries")?,
+        failing_since: row.time_opt("failing_since")?,
+        events,
+    })
+}
+
+fn stored_event(row: Of<'_>, id: MessageId, effects: Vec<Effect>) -> Result<StoredEvent, StoreError> {
+    Ok(StoredEvent {
+        id,
+        receipt: row.get::<Option<i64>>("receipt_id")?.map(ReceiptId),
+        kind: row.text("kind")?,
+        key: row.text("key")?,
+        remote_id: row.text_opt("remote_id")?,
+        at: row.time("at")?,
+        accepted_at: row.time("accepted_at")?,
+        payload: row.get("payload")?,
+        attempt_no: row.count("attempt_no")?,
+        effects,
+    })
+}
+
+pub(super) fn effect(row: Of<'_>) -> Result<Effect, StoreError> {
+    Ok(Effect {
+        step: row.text("step")?,
+        state: row.case("state", rows::effect_state)?,
+        target: row.text("target")?,
+        fingerprint: row.text("fingerprint")?,
+        remote_id: row.text_opt("remote_id")?,
+        announced_at: row.time("announced_at")?,
+        ended_at: row.time_opt("ended_at")?,
+        code: row.text_opt("code")?,
+    })
+}

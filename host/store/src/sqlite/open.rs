@@ -1,0 +1,124 @@
+//! Opening the file: the lock, the connections and what is asked of SQLite itself.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Row, SqliteConnection, SqlitePool};
+
+use crate::StoreError;
+
+/// Before 3.51.3 a checkpoint that met a reset of the write-ahead log could corrupt the file.
+const VERSION_MIN: (u32, u32, u32) = (3, 51, 3);
+
+/// How long a statement waits for a lock of another process (a backup, a shell) before the job is refused.
+const BUSY_WAIT: Duration = Duration::from_secs(5);
+
+/// The write-ahead log is cut back to this many bytes after a checkpoint; growing beyond it is normal under load.
+const JOURNAL_SIZE_MAX: &str = "67108864";
+
+/// Read-only connections. Reads are short; more would only compete with the writer for two cores.
+const READERS_MAX: u32 = 4;
+
+/// How long a read waits for a connection before it counts as failed.
+const READER_WAIT: Duration = Duration::from_secs(5);
+
+/// Makes the folders and takes the lock that keeps a second host from the same file.
+pub(super) fn prepare(data_dir: &Path, database: &Path) -> Result<File, StoreError> {
+    crate::folder::create_private(data_dir)?;
+    if let Some(folder) = database.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        crate::folder::create_private(folder)?;
+    }
+    // Beside the database too when it lies elsewhere: the file is what must not be shared.
+    let path = if database.starts_with(data_dir) {
+        data_dir.join("mantle.lock")
+    } else {
+        database.with_extension("lock")
+    };
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Unusable(format!(
+            "another host uses the database: {} is locked. Stop it first, or give this one a data_dir of its own; \
+             several hosts cannot share one SQLite file",
+            path.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(BUSY_WAIT)
+        .disable_statement_logging()
+}
+
+/// The one connection that writes. `FULL` makes every commit reach the disk before it returns: `NORMAL` would
+/// lose acknowledged messages when the power fails.
+pub(super) async fn writing(path: &Path) -> Result<SqliteConnection, StoreError> {
+    let connection = options(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .pragma("journal_size_limit", JOURNAL_SIZE_MAX)
+        .connect()
+        .await?;
+    Ok(connection)
+}
+
+pub(super) fn reading(path: &Path) -> SqlitePool {
+    SqlitePoolOptions::new()
+        .max_connections(READERS_MAX)
+        .acquire_timeout(READER_WAIT)
+        .connect_lazy_with(options(path).read_only(true))
+}
+
+pub(super) async fn check_version(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let row = sqlx::query("select sqlite_version() as version")
+        .fetch_one(connection)
+        .await?;
+    let version: String = row.try_get("version")?;
+    if parse_version(&version).is_some_and(|version| version >= VERSION_MIN) {
+        return Ok(());
+    }
+    let (major, minor, patch) = VERSION_MIN;
+    Err(StoreError::Unusable(format!(
+        "this program is linked with SQLite {version}; versions before {major}.{minor}.{patch} can corrupt a \
+         database. Build it with the bundled SQLite"
+    )))
+}
+
+fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
+    let mut parts = text.split('.').map(|part| part.parse().ok());
+    Some((parts.next()??, parts.next()??, parts.next().flatten().unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        let check = |text, expected| {
+            assert_eq!(
+                parse_version(text).is_some_and(|v| v >= VERSION_MIN),
+                expected,
+                "{text}"
+            )
+        };
+        check("3.51.3", true);
+        check("3.52.0", true);
+        check("4.0", true);
+        check("3.51.2", false);
+        check("3.9.12", false);
+        check("", false);
+    }
+}

@@ -1,0 +1,227 @@
+//! [`People`] on SQLite.
+
+use async_trait::async_trait;
+use mantle_model::ids::{ChannelId, IdentityId, WorkspaceId};
+use mantle_model::inbound::Alias;
+use sqlx::SqliteConnection;
+
+use super::rows::{self, Of};
+use super::{SqliteStore, identities};
+use crate::StoreError;
+use crate::people::{ContactLink, ConversationOwner, Identity, People, ThreadLink};
+
+#[async_trait]
+impl People for SqliteStore {
+    async fn identity(&self, id: IdentityId) -> Result<Option<Identity>, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        match identities::present(&mut connection, id).await? {
+            Some(id) => read(&mut connection, id).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn identity_of(&self, channel: ChannelId, aliases: &[Alias]) -> Result<Option<Identity>, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        let owners = identities::owners(&mut connection, channel, aliases).await?;
+        match identities::best(aliases, &owners) {
+            Some(id) => read(&mut connection, id).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn conversation_owner(
+        &self,
+        workspace: WorkspaceId,
+        conversation: &str,
+    ) -> Result<Option<ConversationOwner>, StoreError> {
+        let row = sqlx::query(
+            r"select identity.id, identity.channel_id,
+                     coalesce(identity.thread_workspace = thread.workspace_id
+                              and identity.thread_conversation = thread.conversation, 0) as current
+              from thread join identity on identity.id = thread.identity_id
+              where thread.workspace_id = $1 and thread.conversation = $2",
+        )
+        .bind(workspace.0)
+        .bind(conversation.as_bytes())
+        .fetch_optional(&self.readers)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let row = Of {
+            table: "thread",
+            row: &row,
+        };
+        Ok(Some(ConversationOwner {
+            identity: IdentityId(row.int("id")?),
+            channel: ChannelId(row.int("channel_id")?),
+            current: row.int("current")? != 0,
+        }))
+    }
+
+    async fn is_own_part(&self, workspace: WorkspaceId, part: &str) -> Result<bool, StoreError> {
+        let own = sqlx::query_scalar(r"select exists (select 1 from own_part where workspace_id = $1 and part = $2)")
+            .bind(workspace.0)
+            .bind(part.as_bytes())
+            .fetch_one(&self.readers)
+            .await?;
+        Ok(own)
+    }
+
+    async fn relink_contact(&self, workspace: WorkspaceId, from: &str, into: Option<&str>) -> Result<u32, StoreError> {
+        let (from, into) = (from.as_bytes().to_vec(), into.map(|into| into.as_bytes().to_vec()));
+        self.write(async move |tx: &mut SqliteConnection| {
+            // The name written to a contact that is gone says nothing about the other one's.
+            let moved = sqlx::query(
+                r"update identity set contact = $3, written_name = null
+                  where contact = $2 and channel_id in (select id from channel where workspace_id = $1)",
+            )
+            .bind(workspace.0)
+            .bind(from.as_slice())
+            .bind(into.as_deref())
+            .execute(tx)
+            .await?;
+            Ok(u32::try_from(moved.rows_affected()).unwrap_or(u32::MAX))
+        })
+        .await
+    }
+
+    async fn join_aliases(
+        &self,
+        channel: ChannelId,
+        was: &[Alias],
+        now: &[Alias],
+    ) -> Result<Option<IdentityId>, StoreError> {
+        let (was, now, context) = (was.to_vec(), now.to_vec(), self.context.clone());
+        self.write(async move |tx: &mut SqliteConnection| {
+            let before = identities::best(&was, &identities::owners(tx, channel, &was).await?);
+            let owners = identities::owners(tx, channel, &now).await?;
+            let after = identities::best(&now, &owners);
+            let identity = match (before, after) {
+                (Some(before), Some(after)) if before != after => {
+                    // Ids rise with time: the lower one is the older.
+                    let (older, younger) = (before.min(after), before.max(after));
+                    join(tx, older, younger).await?;
+                    older
+                }
+                (Some(known), _) | (None, Some(known)) => known,
+                (None, None) => return Ok(None),
+            };
+            let owners = identities::owners(tx, channel, &now).await?;
+            identities::add_aliases(tx, (channel, identity), &now, &owners, context.now()).await?;
+            Ok(Some(identity))
+        })
+        .await
+    }
+
+    async fn find_identities(&self, channel: Option<ChannelId>, customer: &str) -> Result<Vec<IdentityId>, StoreError> {
+        let ids: Vec<i64> = sqlx::query_scalar(
+            r"select distinct identity_id from alias
+              where value = $2 and ($1 is null or channel_id = $1)
+              order by identity_id",
+        )
+        .bind(channel.map(|channel| channel.0))
+        .bind(customer.as_bytes())
+        .fetch_all(&self.readers)
+        .await?;
+        Ok(ids.into_iter().map(IdentityId).collect())
+    }
+}
+
+async fn read(connection: &mut SqliteConnection, id: IdentityId) -> Result<Option<Identity>, StoreError> {
+    let aliases = aliases(connection, id).await?;
+    let row = sqlx::query(
+        r"select identity.id, identity.channel_id, identity.name, identity.language, identity.reach,
+                 identity.last_inbound_at, identity.window_closed, identity.contact, identity.written_name,
+                 thread.workspace_id, thread.conversation, thread.opened_at, thread.last_part_at, thread.parts
+          from identity
+          left join thread on thread.workspace_id = identity.thread_workspace
+                          and thread.conversation = identity.thread_conversation
+          where identity.id = $1",
+    )
+    .bind(id.0)
+    .fetch_optional(connection)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let row = Of {
+        table: "identity",
+        row: &row,
+    };
+    let contact = row.text_opt("contact")?;
+    let written_name = row.text_opt("written_name")?;
+    Ok(Some(Identity {
+        id,
+        channel: ChannelId(row.int("channel_id")?),
+        aliases,
+        name: row.text_opt("name")?,
+        language: row.text_opt("language")?,
+        reach: row.case("reach", rows::reach)?,
+        last_inbound_at: row.time_opt("last_inbound_at")?,
+        window_closed: row.int("window_closed")? != 0,
+        contact: contact.map(|contact| ContactLink {
+            identity: id,
+            contact,
+            written_name,
+        }),
+        thread: thread(row, id)?,
+    }))
+}
+
+fn thread(row: Of<'_>, identity: IdentityId) -> Result<Option<ThreadLink>, StoreError> {
+    let Some(workspace) = row.get::<Option<i64>>("workspace_id")? else {
+        return Ok(None);
+    };
+    Ok(Some(ThreadLink {
+        identity,
+        workspace: WorkspaceId(workspace),
+        conversation: row.text("conversation")?,
+        opened_at: row.time("opened_at")?,
+        last_part_at: row.time("last_part_at")?,
+        parts: row.count("parts")?,
+    }))
+}
+
+/// The newest of each kind first: an old handle is not how somebody is called.
+async fn aliases(connection: &mut SqliteConnection, id: IdentityId) -> Result<Vec<Alias>, StoreError> {
+    let rows = sqlx::query(
+        r"select identity_id, kind, value from alias where identity_id = $1 order by kind, since desc, value",
+    )
+    .bind(id.0)
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let row = Of { table: "alias", row };
+            Ok(Alias {
+                kind: row.case("kind", rows::alias_kind)?,
+                value: row.text("value")?,
+            })
+        })
+        .collect()
+}
+
+/// Everything of the younger identity becomes the older one's; what only the younger knows is kept. Its id still
+/// leads to the older one, since payloads and chores in the queue name it.
+async fn join(tx: &mut SqliteConnection, older: IdentityId, younger: IdentityId) -> Result<(), StoreError> {
+    sqlx::query(
+        r"update alias set identity_id = $1 where identity_id = $2;
+          update lane set identity_id = $1 where identity_id = $2;
+          update thread set identity_id = $1 where identity_id = $2;
+          update identity as older
+          set name = coalesce(older.name, younger.name),
+              language = coalesce(older.language, younger.language),
+              last_inbound_at = nullif(max(coalesce(older.last_inbound_at, 0),
+                                           coalesce(younger.last_inbound_at, 0)), 0),
+              window_closed = min(older.window_closed, younger.window_closed),
+              contact = coalesce(older.contact, younger.contact),
+              written_name = case when older.contact is null then younger.written_name else older.written_name end,
+              thread_workspace = coalesce(older.thread_workspace, younger.thread_workspace),
+              thread_conversation = coalesce(older.thread_conversation, younger.thread_conversation)
+          from identity as younger
+          where older.id = $1 and younger.id = $2;
+          update identity set joined_into = $1 where id = $2 or joined_into = $2",
+    )
+    .bind(older.0)
+    .bind(younger.0)
+    .execute(tx)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! Rows of sealed values. Sealing happens before the writer is asked, opening after the rows are read.
+
+use mantle_model::secret::{Secret, Secrets};
+use sqlx::SqliteConnection;
+
+use super::rows::Of;
+use crate::StoreError;
+use crate::seal::{Key, Place, Sealed};
+
+/// One value as it is stored.
+pub(super) struct SealedRow {
+    name: String,
+    place: i64,
+    sealed: Sealed,
+}
+
+pub(super) const OF_WORKSPACE: &str = "workspace";
+pub(super) const OF_CHANNEL: &str = "channel";
+
+pub(super) fn seal_all(
+    key: &Key,
+    (owner, id): (&'static str, i64),
+    secrets: &Secrets,
+) -> Result<Vec<SealedRow>, StoreError> {
+    let mut rows = Vec::new();
+    for name in secrets.names() {
+        for (place, secret) in (0..).zip(secrets.all(name)) {
+            rows.push(SealedRow {
+                name: name.to_owned(),
+                place,
+                sealed: key.seal(Place { owner, id, name }, secret)?,
+            });
+        }
+    }
+    Ok(rows)
+}
+
+/// Takes away what the owner had and writes these.
+pub(super) async fn replace(
+    tx: &mut SqliteConnection,
+    (owner, id): (&'static str, i64),
+    rows: &[SealedRow],
+) -> Result<(), StoreError> {
+    sqlx::query(r"delete from secret where owner = $1 and owner_id = $2")
+        .bind(owner)
+        .bind(id)
+        .execute(&mut *tx)
+        .await?;
+    for row in rows {
+        sqlx::query(
+            r"insert into secret (owner, owner_id, name, place, key_id, nonce, sealed)
+              values ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(owner)
+        .bind(id)
+        .bind(row.name.as_str())
+        .bind(row.place)
+        .bind(row.sealed.key_id)
+        .bind(row.sealed.nonce.as_slice())
+        .bind(row.sealed.sealed.as_slice())
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn open_all(
+    connection: &mut SqliteConnection,
+    key: &Key,
+    (owner, id): (&'static str, i64),
+) -> Result<Secrets, StoreError> {
+    let rows = sqlx::query(
+        r"select name, place, key_id, nonce, sealed from secret
+          where owner = $1 and owner_id = $2
+          order by name, place",
+    )
+    .bind(owner)
+    .bind(id)
+    .fetch_all(connection)
+    .await?;
+    let mut secrets = Secrets::default();
+    for row in &rows {
+        let row = Of { table: "secret", row };
+        let name = row.text("name")?;
+        let sealed = Sealed {
+            key_id: u8::try_from(row.int("key_id")?).map_err(|_| row.wrong("key_id"))?,
+            nonce: row.get("nonce")?,
+            sealed: row.get("sealed")?,
+        };
+        let place = Place { owner, id, name: &name };
+        let secret: Secret = key.open(place, &sealed)?;
+        secrets.add(name, secret);
+    }
+    Ok(secrets)
+}

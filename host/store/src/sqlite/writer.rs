@@ -1,0 +1,479 @@
+//! The one writer: a thread that owns the only write connection and commits in groups.
+//!
+//! It takes everything that is queued (no artificial wait), runs it in one transaction, commits, and
+//! only then answers. Under load the groups grow by themselves; at rest a job costs one sync of the disk.
+//! A job that fails takes nobody with it: the group is rolled back and run again with a savepoint per job.
+//! No transaction lives in a future that a caller could drop: callers hold the end of a channel, no more.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use sqlx::SqliteConnection;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::StoreError;
+
+/// Jobs of one commit.
+const BATCH_JOBS_MAX: usize = 512;
+/// Bytes of one commit; a group may exceed it by its last job.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+/// Jobs waiting for the writer: several groups, so that it never runs dry.
+const QUEUE_JOBS_MAX: usize = 4096;
+/// Bytes waiting for the writer: bounds the memory when the disk stalls.
+const QUEUE_BYTES_MAX: usize = 64 << 20;
+
+/// How old a job may grow in the queue before it is answered [`StoreError::Busy`] instead of being written.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Patience {
+    /// Somebody outside waits for an answer and comes again: 2 s.
+    Sender,
+    /// What a worker learnt from the outside, which is worth more than being quick: 30 s, as long as a claim
+    /// lives without a heartbeat.
+    Worker,
+    #[cfg(test)]
+    Exactly(Duration),
+}
+
+impl Patience {
+    fn span(self) -> Duration {
+        match self {
+            Self::Sender => Duration::from_secs(2),
+            Self::Worker => Duration::from_secs(30),
+            #[cfg(test)]
+            Self::Exactly(span) => span,
+        }
+    }
+}
+
+pub(super) struct Writer {
+    queue: Option<mpsc::Sender<Queued>>,
+    bytes: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    pub(super) fn start(connection: SqliteConnection) -> Result<Self, StoreError> {
+        let (queue, jobs) = mpsc::channel(QUEUE_JOBS_MAX);
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new()
+            .name("mantle-writer".to_owned())
+            .spawn(move || runtime.block_on(run(connection, jobs)))?;
+        Ok(Self {
+            queue: Some(queue),
+            bytes,
+            thread: Some(thread),
+        })
+    }
+
+    /// Runs `apply` in the next group and `committed` when it is on disk, whether or not the caller still waits.
+    /// `apply` may run twice and must depend on nothing but the connection and what it holds.
+    pub(super) async fn submit<T, F, C>(
+        &self,
+        patience: Patience,
+        bytes: usize,
+        apply: F,
+        committed: C,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: AsyncFn(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
+        C: FnOnce(&T) + Send + 'static,
+    {
+        let hold = QueuedBytes::take(&self.bytes, bytes)?;
+        let (answer, answered) = oneshot::channel();
+        let queued = Queued {
+            since: Instant::now(),
+            patience: patience.span(),
+            hold,
+            job: Box::new(Task {
+                apply,
+                committed: Some(committed),
+                answer: Some(answer),
+                output: None,
+            }),
+        };
+        let queue = self.queue.as_ref().ok_or_else(closed)?;
+        queue.try_send(queued).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => busy("too many jobs wait for the disk"),
+            mpsc::error::TrySendError::Closed(_) => closed(),
+        })?;
+        answered.await.map_err(|_| closed())?
+    }
+}
+
+impl Drop for Writer {
+    /// What is queued is still written; after that the file is free for the next host.
+    fn drop(&mut self) {
+        self.queue.take();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("The writer of the database panicked");
+        }
+    }
+}
+
+fn busy(why: &str) -> StoreError {
+    StoreError::Busy(why.to_owned())
+}
+
+fn closed() -> StoreError {
+    busy("the store is closing")
+}
+
+/// A share of the bytes that may wait.
+struct QueuedBytes {
+    all: Arc<AtomicUsize>,
+    own: usize,
+}
+
+impl QueuedBytes {
+    fn take(all: &Arc<AtomicUsize>, own: usize) -> Result<Self, StoreError> {
+        if all.fetch_add(own, Ordering::Relaxed).saturating_add(own) > QUEUE_BYTES_MAX {
+            all.fetch_sub(own, Ordering::Relaxed);
+            return Err(busy("too many bytes wait for the disk"));
+        }
+        Ok(Self {
+            all: Arc::clone(all),
+            own,
+        })
+    }
+}
+
+impl Drop for QueuedBytes {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.own, Ordering::Relaxed);
+    }
+}
+
+struct Queued {
+    since: Instant,
+    patience: Duration,
+    hold: QueuedBytes,
+    job: Box<dyn Job>,
+}
+
+/// A task with its types forgotten. Not `Send` while running: all run on the writer's thread.
+#[async_trait(?Send)]
+trait Job: Send {
+    async fn attempt(&mut self, connection: &mut SqliteConnection) -> Result<(), StoreError>;
+    /// On disk: the result of the last attempt goes out.
+    fn committed(&mut self);
+    fn refused(&mut self, error: StoreError);
+}
+
+struct Task<T, F, C> {
+    apply: F,
+    committed: Option<C>,
+    answer: Option<oneshot::Sender<Result<T, StoreError>>>,
+    output: Option<T>,
+}
+
+#[async_trait(?Send)]
+impl<T, F, C> Job for Task<T, F, C>
+where
+    T: Send + 'static,
+    F: AsyncFn(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
+    C: FnOnce(&T) + Send + 'static,
+{
+    async fn attempt(&mut self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        self.output = None;
+        self.output = Some((self.apply)(connection).await?);
+        Ok(())
+    }
+
+    fn committed(&mut self) {
+        let Some(output) = self.output.take() else { return };
+        if let Some(committed) = self.committed.take() {
+            committed(&output);
+        }
+        if let Some(answer) = self.answer.take() {
+            // The caller has gone; what it wanted is done.
+            let _ = answer.send(Ok(output));
+        }
+    }
+
+    fn refused(&mut self, error: StoreError) {
+        // What it holds is let go before the caller hears of it.
+        self.committed.take();
+        if let Some(answer) = self.answer.take() {
+            let _ = answer.send(Err(error));
+        }
+    }
+}
+
+async fn run(mut connection: SqliteConnection, mut jobs: mpsc::Receiver<Queued>) {
+    while let Some(first) = jobs.recv().await {
+        let batch = gather(first, &mut jobs);
+        if !batch.is_empty() {
+            commit(&mut connection, batch).await;
+        }
+    }
+}
+
+/// Everything queued, up to the bounds; what waited too long is answered here.
+fn gather(first: Queued, jobs: &mut mpsc::Receiver<Queued>) -> Vec<Queued> {
+    let mut batch = Vec::new();
+    let mut bytes = 0;
+    let mut next = Some(first);
+    while let Some(mut queued) = next {
+        if queued.since.elapsed() > queued.patience {
+            queued.job.refused(busy("the job waited too long for the disk"));
+        } else {
+            bytes += queued.hold.own;
+            batch.push(queued);
+        }
+        if batch.len() >= BATCH_JOBS_MAX || bytes >= BATCH_BYTES_MAX {
+            break;
+        }
+        next = jobs.try_recv().ok();
+    }
+    batch
+}
+
+async fn commit(connection: &mut SqliteConnection, mut batch: Vec<Queued>) {
+    match together(connection, &mut batch).await {
+        Ok(()) => batch.iter_mut().for_each(|queued| queued.job.committed()),
+        Err(error) => {
+            roll_back(connection, &error).await;
+            one_by_one(connection, batch).await;
+        }
+    }
+}
+
+/// The fast path: no savepoints, the first error ends it.
+async fn together(connection: &mut SqliteConnection, batch: &mut [Queued]) -> Result<(), StoreError> {
+    execute(connection, "begin immediate").await?;
+    for queued in batch {
+        queued.job.attempt(connection).await?;
+    }
+    execute(connection, "commit").await
+}
+
+/// The slow path: whoever fails is undone alone and told; the others are committed.
+async fn one_by_one(connection: &mut SqliteConnection, batch: Vec<Queued>) {
+    let mut good = Vec::with_capacity(batch.len());
+    if let Err(error) = execute(connection, "begin immediate").await {
+        return refuse_all(connection, batch, &error).await;
+    }
+    for mut queued in batch {
+        match isolated(connection, queued.job.as_mut()).await {
+            Ok(()) => good.push(queued),
+            Err(error) => {
+                stop_if_the_disk_lies(&error);
+                queued.job.refused(understood(error));
+            }
+        }
+    }
+    match execute(connection, "commit").await {
+        Ok(()) => good.iter_mut().for_each(|queued| queued.job.committed()),
+        Err(error) => refuse_all(connection, good, &error).await,
+    }
+}
+
+async fn isolated(connection: &mut SqliteConnection, job: &mut dyn Job) -> Result<(), StoreError> {
+    execute(connection, "savepoint job").await?;
+    let outcome = job.attempt(connection).await;
+    if outcome.is_err() {
+        execute(connection, "rollback to job").await?;
+    }
+    execute(connection, "release job").await?;
+    outcome
+}
+
+/// The commit did not happen, or its outcome is unknown: both are mended by doing it again.
+async fn refuse_all(connection: &mut SqliteConnection, batch: Vec<Queued>, error: &StoreError) {
+    roll_back(connection, error).await;
+    tracing::error!(jobs = batch.len(), %error, "A commit failed: {error}");
+    for mut queued in batch {
+        queued.job.refused(busy("the disk did not take the commit"));
+    }
+}
+
+async fn roll_back(connection: &mut SqliteConnection, error: &StoreError) {
+    stop_if_the_disk_lies(error);
+    // Fails when SQLite has rolled back already, as it does when the disk is full.
+    let _ = execute(connection, "rollback").await;
+}
+
+async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), StoreError> {
+    sqlx::query(sql).execute(connection).await?;
+    Ok(())
+}
+
+/// SQLite's primary result codes that mean more than "this statement failed".
+const SQLITE_BUSY: i32 = 5;
+const SQLITE_IOERR: i32 = 10;
+const SQLITE_FULL: i32 = 13;
+
+fn primary_code(error: &StoreError) -> Option<i32> {
+    let StoreError::Database(sqlx::Error::Database(error)) = error else {
+        return None;
+    };
+    // The low byte of the extended code.
+    error.code()?.parse::<i32>().ok().map(|code| code & 0xff)
+}
+
+fn understood(error: StoreError) -> StoreError {
+    match primary_code(&error) {
+        Some(SQLITE_FULL) => busy("the disk is full"),
+        Some(SQLITE_BUSY) => busy("another process has locked the database"),
+        _ => error,
+    }
+}
+
+/// After a failed sync the kernel may have dropped the dirty pages and report success next time ("fsyncgate"), so
+/// neither the file nor the cache can be trusted any more. Only a new process that reads the log again can.
+fn stop_if_the_disk_lies(error: &StoreError) {
+    if primary_code(error) == Some(SQLITE_IOERR) {
+        tracing::error!(%error, "The disk failed while writing the database; stopping at once so that nothing unwritten is taken for written: {error}");
+        std::process::abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::sync::mpsc as blocking;
+
+    use super::*;
+    use crate::testing::TestStore;
+
+    /// Keeps the writer busy until told, so that a group builds up behind it.
+    async fn held(store: &TestStore) -> (blocking::Sender<()>, tokio::task::JoinHandle<Result<(), StoreError>>) {
+        let (release, wait) = blocking::channel::<()>();
+        let (started, running) = oneshot::channel();
+        let wait = std::sync::Mutex::new(wait);
+        let started = std::sync::Mutex::new(Some(started));
+        let holder = Arc::clone(&store.store);
+        let task = tokio::spawn(async move {
+            holder
+                .write(async move |_: &mut SqliteConnection| {
+                    if let Some(started) = started.lock().unwrap().take() {
+                        let _ = started.send(());
+                    }
+                    let _ = wait.lock().unwrap().recv();
+                    Ok(())
+                })
+                .await
+        });
+        running.await.unwrap();
+        (release, task)
+    }
+
+    async fn put(connection: &mut SqliteConnection, key: &'static str) -> Result<(), StoreError> {
+        sqlx::query("insert into kv (channel_id, key, value) values (1, $1, x'00')")
+            .bind(key.as_bytes())
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn one_bad_job_does_not_fail_the_others_of_its_group() {
+        let test = TestStore::open().await.unwrap();
+        let (release, holder) = held(&test).await;
+        let mut jobs = Vec::new();
+        for key in ["a", "b", "b", "c"] {
+            let store = Arc::clone(&test.store);
+            jobs.push(tokio::spawn(async move {
+                store
+                    .write(async move |tx: &mut SqliteConnection| put(tx, key).await)
+                    .await
+            }));
+            // Each must be queued before the next, so that the second "b" is the bad one.
+            tokio::task::yield_now().await;
+        }
+        release.send(()).unwrap();
+        holder.await.unwrap().unwrap();
+        let mut good = 0;
+        for job in jobs {
+            match job.await.unwrap() {
+                Ok(()) => good += 1,
+                Err(error) => assert!(matches!(error, StoreError::Database(_)), "{error}"),
+            }
+        }
+        assert_eq!(good, 3);
+        let kept: i64 = sqlx::query_scalar("select count(*) from kv")
+            .fetch_one(&test.store.readers)
+            .await
+            .unwrap();
+        assert_eq!(kept, 3);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_waited_too_long_is_refused_and_not_written() {
+        let test = TestStore::open().await.unwrap();
+        let (release, holder) = held(&test).await;
+        let store = Arc::clone(&test.store);
+        let late = tokio::spawn(async move {
+            let patience = Patience::Exactly(Duration::ZERO);
+            store
+                .writer
+                .submit(
+                    patience,
+                    0,
+                    async |tx: &mut SqliteConnection| put(tx, "late").await,
+                    |()| (),
+                )
+                .await
+        });
+        tokio::task::yield_now().await;
+        release.send(()).unwrap();
+        holder.await.unwrap().unwrap();
+        assert!(matches!(late.await.unwrap(), Err(StoreError::Busy(_))));
+        let kept: i64 = sqlx::query_scalar("select count(*) from kv")
+            .fetch_one(&test.store.readers)
+            .await
+            .unwrap();
+        assert_eq!(kept, 0);
+    }
+
+    #[tokio::test]
+    async fn more_bytes_than_may_wait_are_refused_at_once() {
+        let test = TestStore::open().await.unwrap();
+        let outcome = test
+            .store
+            .writer
+            .submit(
+                Patience::Sender,
+                QUEUE_BYTES_MAX + 1,
+                async |tx: &mut SqliteConnection| put(tx, "big").await,
+                |()| (),
+            )
+            .await;
+        assert!(matches!(outcome, Err(StoreError::Busy(_))));
+        // The share was given back.
+        test.store
+            .write(async |tx: &mut SqliteConnection| put(tx, "small").await)
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_follows_a_commit_happens_even_if_the_caller_has_gone() {
+        let test = TestStore::open().await.unwrap();
+        let (release, holder) = held(&test).await;
+        let followed = Arc::new(AtomicBool::new(false));
+        let (store, told) = (Arc::clone(&test.store), Arc::clone(&followed));
+        let caller = tokio::spawn(async move {
+            let apply = async |tx: &mut SqliteConnection| put(tx, "a").await;
+            let committed = move |&(): &()| told.store(true, Ordering::SeqCst);
+            store.writer.submit(Patience::Sender, 0, apply, committed).await
+        });
+        tokio::task::yield_now().await;
+        caller.abort();
+        release.send(()).unwrap();
+        holder.await.unwrap().unwrap();
+        // A further job comes after the abandoned one.
+        test.store
+            .write(async |tx: &mut SqliteConnection| put(tx, "b").await)
+            .await
+            .unwrap();
+        assert!(followed.load(Ordering::SeqCst));
+    }
+}
