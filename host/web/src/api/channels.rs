@@ -1,0 +1,337 @@
+//! Channels: connect, look, edit, check, archive.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use mantle_model::inbound::NoticeLevel;
+use mantle_model::secret::Secret;
+use mantle_store::directory::{Channel, ChannelSettings, ChannelStatus, GroupPolicy};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::error::ErrorBody;
+use super::input::{Input, id};
+use super::{ApiError, workspaces};
+use crate::Front;
+use crate::desk::{ChannelDraft, ChannelEdit};
+
+/// A name is shown in lists, in characters.
+const NAME_CHARS_MAX: usize = 200;
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectChannel {
+    /// The key of the plugin in `plugins.toml`.
+    #[schema(example = "telegram")]
+    plugin: String,
+    /// How people call the channel. Without one it goes by the provider's name of the account.
+    #[serde(default)]
+    name: String,
+    /// The fields of the plugin's set-up form, secret or not; `GET /api/v1/plugins` lists them.
+    #[schema(example = json!({"bot_token": "123456789:AA…"}))]
+    fields: BTreeMap<String, String>,
+    /// Take the webhook over although another system has it.
+    #[serde(default)]
+    take_over: bool,
+    #[serde(default)]
+    settings: Option<ChannelSettingsBody>,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EditChannel {
+    name: Option<String>,
+    /// Only the fields that change.
+    #[serde(default)]
+    fields: BTreeMap<String, String>,
+    settings: Option<ChannelSettingsBody>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelSettingsBody {
+    /// `refuse`: group messages make no conversation. `group`: one conversation for each group.
+    #[schema(example = "refuse")]
+    groups: GroupsWord,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupsWord {
+    Refuse,
+    Group,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChannelBody {
+    #[schema(example = "chn_01kprpy0000ab")]
+    id: String,
+    workspace_id: String,
+    plugin: String,
+    name: String,
+    /// The provider's id of the bot, number or page.
+    external_id: String,
+    /// How people know the account: `@shop_bot`.
+    external_name: String,
+    /// `connecting`, `connected`, `pending verification`, `offline`, `disconnected`, `archived`
+    status: String,
+    status_cause: Option<String>,
+    /// RFC 3339.
+    status_since: String,
+    /// What a person can do, when the channel is not connected.
+    next_step: Option<String>,
+    /// What the provider calls.
+    hook_url: String,
+    /// The fields that are not secret.
+    fields: BTreeMap<String, String>,
+    /// Names of the secrets the channel has.
+    secrets: Vec<String>,
+    settings: ChannelSettingsBody,
+    notices: Vec<NoticeBody>,
+    /// Group messages refused so far.
+    refused_groups: u64,
+    last_inbound_at: Option<String>,
+    last_outbound_at: Option<String>,
+    created_at: String,
+    updated_at: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NoticeBody {
+    /// `info`, `warning`, `broken`
+    level: String,
+    code: String,
+    message: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChannelList {
+    channels: Vec<ChannelBody>,
+}
+
+/// The words of the product for a status.
+fn status_word(status: ChannelStatus) -> &'static str {
+    match status {
+        ChannelStatus::Connecting => "connecting",
+        ChannelStatus::Connected => "connected",
+        ChannelStatus::PendingVerification => "pending verification",
+        ChannelStatus::Offline => "offline",
+        ChannelStatus::Disconnected => "disconnected",
+        ChannelStatus::Archived => "archived",
+    }
+}
+
+fn next_step(status: ChannelStatus) -> Option<&'static str> {
+    match status {
+        ChannelStatus::Connected | ChannelStatus::Archived => None,
+        ChannelStatus::Connecting => Some("Wait until it is connected; if that takes minutes, connect it again."),
+        ChannelStatus::PendingVerification => {
+            Some("Finish the set-up at the provider as the notices say, then check the channel.")
+        }
+        ChannelStatus::Offline => {
+            Some("The provider cannot be reached. The host tries again by itself; check the provider's status page.")
+        }
+        ChannelStatus::Disconnected => Some("Give the channel new credentials: edit its fields, then check it."),
+    }
+}
+
+async fn body(front: &Front, channel: Channel) -> Result<ChannelBody, ApiError> {
+    let (inbound, outbound) = front.store.last_traffic(channel.id).await?;
+    let hook_url = front.desk.hook_url(&channel);
+    let name = [&channel.name, &channel.external_name, &channel.external_id]
+        .into_iter()
+        .find(|name| !name.is_empty())
+        .cloned()
+        .unwrap_or_default();
+    Ok(ChannelBody {
+        id: channel.id.to_string(),
+        workspace_id: channel.workspace.to_string(),
+        plugin: channel.plugin,
+        name,
+        external_id: channel.external_id,
+        external_name: channel.external_name,
+        status: status_word(channel.status).to_owned(),
+        status_cause: channel.status_cause,
+        status_since: channel.status_since.to_string(),
+        next_step: next_step(channel.status).map(str::to_owned),
+        hook_url,
+        fields: channel.fields,
+        secrets: channel.secrets.names().map(str::to_owned).collect(),
+        settings: ChannelSettingsBody {
+            groups: match channel.settings.groups {
+                GroupPolicy::Refuse => GroupsWord::Refuse,
+                GroupPolicy::Group => GroupsWord::Group,
+            },
+        },
+        notices: channel
+            .notices
+            .into_iter()
+            .map(|notice| NoticeBody {
+                level: match notice.level {
+                    NoticeLevel::Info => "info".to_owned(),
+                    NoticeLevel::Warning => "warning".to_owned(),
+                    NoticeLevel::Broken => "broken".to_owned(),
+                },
+                code: notice.cause.code,
+                message: notice.cause.message,
+            })
+            .collect(),
+        refused_groups: channel.refused_groups,
+        last_inbound_at: inbound.map(|at| at.to_string()),
+        last_outbound_at: outbound.map(|at| at.to_string()),
+        created_at: channel.created_at.to_string(),
+        updated_at: channel.updated_at.to_string(),
+    })
+}
+
+fn settings(body: &ChannelSettingsBody) -> ChannelSettings {
+    ChannelSettings {
+        groups: match body.groups {
+            GroupsWord::Refuse => GroupPolicy::Refuse,
+            GroupsWord::Group => GroupPolicy::Group,
+        },
+    }
+}
+
+fn name(text: &str) -> Result<String, ApiError> {
+    let text = text.trim();
+    if text.chars().count() > NAME_CHARS_MAX || text.chars().any(char::is_control) {
+        let message = format!("A name has at most {NAME_CHARS_MAX} characters and no line breaks.");
+        return Err(ApiError::invalid("name", message));
+    }
+    Ok(text.to_owned())
+}
+
+fn fields(given: BTreeMap<String, String>) -> BTreeMap<String, Secret> {
+    given
+        .into_iter()
+        .map(|(name, value)| (name, Secret::new(value.trim().to_owned())))
+        .collect()
+}
+
+/// Connect a bot, number or page: the credentials are tried, and the webhook is wired where the provider has it.
+#[utoipa::path(post, path = "/api/v1/workspaces/{id}/channels", operation_id = "connect_channel", tag = "channels",
+    params(("id" = String, Path, description = "`wsp_…`"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body again give the same answer.")),
+    request_body = ConnectChannel,
+    responses(
+        (status = 201, description = "Connected, or waiting for a step that `status` and `notices` name", body = ChannelBody),
+        (status = 404, description = "No such workspace", body = ErrorBody),
+        (status = 409, description = "The account is a channel already, or another system has its webhook", body = ErrorBody),
+        (status = 422, description = "`field` is wrong, with the provider's reason", body = ErrorBody),
+        (status = 502, description = "The provider did not answer", body = ErrorBody)))]
+pub(super) async fn connect(
+    State(front): State<Arc<Front>>,
+    Path(text): Path<String>,
+    Input(draft): Input<ConnectChannel>,
+) -> Result<(StatusCode, Json<ChannelBody>), ApiError> {
+    let workspace = workspaces::find(&front, &text).await?;
+    let draft = ChannelDraft {
+        workspace: workspace.id,
+        plugin: draft.plugin,
+        name: name(&draft.name)?,
+        fields: fields(draft.fields),
+        take_over: draft.take_over,
+        settings: draft.settings.as_ref().map(settings).unwrap_or_default(),
+    };
+    let channel = front.desk.connect_channel(draft).await?;
+    Ok((StatusCode::CREATED, Json(body(&front, channel).await?)))
+}
+
+/// The channels of a workspace that are not archived, oldest first.
+#[utoipa::path(get, path = "/api/v1/workspaces/{id}/channels", operation_id = "list_channels", tag = "channels",
+    params(("id" = String, Path, description = "`wsp_…`")),
+    responses(
+        (status = 200, description = "All of them", body = ChannelList),
+        (status = 404, description = "No such workspace", body = ErrorBody)))]
+pub(super) async fn of_workspace(
+    State(front): State<Arc<Front>>,
+    Path(text): Path<String>,
+) -> Result<Json<ChannelList>, ApiError> {
+    let workspace = workspaces::find(&front, &text).await?;
+    let mut channels = Vec::new();
+    for channel in front.store.channels(Some(workspace.id)).await? {
+        channels.push(body(&front, channel).await?);
+    }
+    Ok(Json(ChannelList { channels }))
+}
+
+/// One channel.
+#[utoipa::path(get, path = "/api/v1/channels/{id}", operation_id = "get_channel", tag = "channels",
+    params(("id" = String, Path, description = "`chn_…`")),
+    responses(
+        (status = 200, description = "The channel", body = ChannelBody),
+        (status = 404, description = "No such channel", body = ErrorBody)))]
+pub(super) async fn one(
+    State(front): State<Arc<Front>>,
+    Path(text): Path<String>,
+) -> Result<Json<ChannelBody>, ApiError> {
+    let channel = find(&front, &text).await?;
+    Ok(Json(body(&front, channel).await?))
+}
+
+/// Change name, credentials or settings. New credentials are tried before they replace the old ones.
+#[utoipa::path(patch, path = "/api/v1/channels/{id}", operation_id = "edit_channel", tag = "channels",
+    params(("id" = String, Path, description = "`chn_…`")),
+    request_body = EditChannel,
+    responses(
+        (status = 200, description = "As it is now", body = ChannelBody),
+        (status = 404, description = "No such channel", body = ErrorBody),
+        (status = 409, description = "The new credentials are another account's", body = ErrorBody),
+        (status = 422, description = "`field` is wrong, with the provider's reason", body = ErrorBody)))]
+pub(super) async fn edit(
+    State(front): State<Arc<Front>>,
+    Path(text): Path<String>,
+    Input(edit): Input<EditChannel>,
+) -> Result<Json<ChannelBody>, ApiError> {
+    let channel = find(&front, &text).await?;
+    let edit = ChannelEdit {
+        name: edit.name.as_deref().map(name).transpose()?,
+        fields: fields(edit.fields),
+        settings: edit.settings.as_ref().map(settings),
+    };
+    let channel = front.desk.edit_channel(channel.id, edit).await?;
+    Ok(Json(body(&front, channel).await?))
+}
+
+/// Archive a channel: its webhook is taken down, queued sends end, its credentials are destroyed.
+#[utoipa::path(delete, path = "/api/v1/channels/{id}", operation_id = "archive_channel", tag = "channels",
+    params(("id" = String, Path, description = "`chn_…`")),
+    responses(
+        (status = 204, description = "Archived"),
+        (status = 404, description = "No such channel", body = ErrorBody)))]
+pub(super) async fn archive(State(front): State<Arc<Front>>, Path(text): Path<String>) -> Result<StatusCode, ApiError> {
+    let channel = find(&front, &text).await?;
+    front.desk.archive_channel(channel.id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Ask the provider how the channel is, and show the answer.
+#[utoipa::path(post, path = "/api/v1/channels/{id}/check", operation_id = "check_channel", tag = "channels",
+    params(("id" = String, Path, description = "`chn_…`"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key again gives the same answer.")),
+    responses(
+        (status = 200, description = "As it is now", body = ChannelBody),
+        (status = 404, description = "No such channel", body = ErrorBody),
+        (status = 502, description = "The provider did not answer", body = ErrorBody)))]
+pub(super) async fn check(
+    State(front): State<Arc<Front>>,
+    Path(text): Path<String>,
+) -> Result<Json<ChannelBody>, ApiError> {
+    let channel = find(&front, &text).await?;
+    let channel = front.desk.check_channel(channel.id).await?;
+    Ok(Json(body(&front, channel).await?))
+}
+
+/// The channel of this id, unless it is archived.
+pub(super) async fn find(front: &Front, text: &str) -> Result<Channel, ApiError> {
+    front
+        .store
+        .channel(id("channel", text)?)
+        .await?
+        .filter(|channel| channel.status != ChannelStatus::Archived)
+        .ok_or_else(|| ApiError::not_found("channel", text))
+}

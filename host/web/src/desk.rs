@@ -1,0 +1,139 @@
+//! What the front asks of the stories behind it, in its own words.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use mantle_model::hook::{Answer, Hook};
+use mantle_model::ids::{ChannelId, MediaId, MessageId, WorkspaceId};
+use mantle_model::secret::Secret;
+use mantle_store::directory::{Channel, ChannelSettings, Workspace, WorkspaceSettings};
+
+use crate::api::plugins::PluginBody;
+use crate::api::templates::TemplateBody;
+
+/// Why something asked for was not done. The case decides the status, `message` is for people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeskError {
+    /// 404
+    #[error("{0}")]
+    NotFound(String),
+    /// 422: the caller's words are wrong.
+    #[error("{message}")]
+    Invalid {
+        field: Option<String>,
+        code: String,
+        message: String,
+    },
+    /// 409: taken, or not possible in the present state.
+    #[error("{message}")]
+    Conflict { code: String, message: String },
+    /// 502: the provider or inbox did not do it.
+    #[error("{message}")]
+    Outside { code: String, message: String },
+    /// 503: not now.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// A channel to connect.
+#[derive(Debug)]
+pub struct ChannelDraft {
+    pub workspace: WorkspaceId,
+    pub plugin: String,
+    pub name: String,
+    /// All fields of the set-up form, secret or not.
+    pub fields: BTreeMap<String, Secret>,
+    /// Take the webhook over although another system has it.
+    pub take_over: bool,
+    pub settings: ChannelSettings,
+}
+
+/// What to change of a channel; None and absent fields stay.
+#[derive(Debug, Default)]
+pub struct ChannelEdit {
+    pub name: Option<String>,
+    pub fields: BTreeMap<String, Secret>,
+    pub settings: Option<ChannelSettings>,
+}
+
+/// What to change of a workspace.
+#[derive(Debug, Default)]
+pub struct WorkspaceEdit {
+    pub access_token: Option<Secret>,
+    pub settings: Option<WorkspaceSettings>,
+}
+
+/// A message that the API's caller starts.
+#[derive(Debug)]
+pub struct Proactive {
+    pub channel: ChannelId,
+    pub to: String,
+    pub content: ProactiveContent,
+    pub open_conversation: bool,
+    pub teammate: Option<String>,
+}
+
+#[derive(Debug)]
+pub enum ProactiveContent {
+    Text(String),
+    Template {
+        name: String,
+        language: String,
+        variables: Vec<TemplateVariable>,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub struct TemplateVariable {
+    pub place: String,
+    pub name: Option<String>,
+    pub text: String,
+}
+
+/// A file to be served.
+pub struct OpenFile {
+    pub name: Option<String>,
+    /// By the bytes.
+    pub content_type: String,
+    pub bytes: u64,
+    pub body: BoxStream<'static, std::io::Result<Bytes>>,
+}
+
+/// What `plugins.toml` came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Configuration {
+    /// Empty: the file as it stands is in use.
+    pub problems: Vec<String>,
+}
+
+/// The stories behind the front: the host implements it, the front's own tests do.
+#[async_trait]
+pub trait Desk: Send + Sync {
+    /// A provider called. `channel` is the text of the address: it may name none of ours.
+    async fn hook(&self, plugin: &str, channel: Option<&str>, hook: Hook) -> Answer;
+    /// Intercom called.
+    async fn intercom(&self, hook: Hook) -> Answer;
+
+    async fn connect_workspace(&self, access_token: Secret) -> Result<Workspace, DeskError>;
+    async fn edit_workspace(&self, id: WorkspaceId, edit: WorkspaceEdit) -> Result<Workspace, DeskError>;
+    async fn archive_workspace(&self, id: WorkspaceId) -> Result<(), DeskError>;
+
+    async fn plugins(&self) -> Vec<PluginBody>;
+    fn configuration(&self) -> Configuration;
+    /// What the provider calls for this channel.
+    fn hook_url(&self, channel: &Channel) -> String;
+
+    async fn connect_channel(&self, draft: ChannelDraft) -> Result<Channel, DeskError>;
+    async fn edit_channel(&self, id: ChannelId, edit: ChannelEdit) -> Result<Channel, DeskError>;
+    async fn archive_channel(&self, id: ChannelId) -> Result<(), DeskError>;
+    /// Asks the provider how the channel is, and keeps the answer.
+    async fn check_channel(&self, id: ChannelId) -> Result<Channel, DeskError>;
+    async fn templates(&self, id: ChannelId) -> Result<Vec<TemplateBody>, DeskError>;
+
+    async fn send(&self, message: Proactive) -> Result<MessageId, DeskError>;
+    async fn replay(&self, message: MessageId) -> Result<MessageId, DeskError>;
+
+    async fn file(&self, id: MediaId) -> Result<Option<OpenFile>, DeskError>;
+}

@@ -1,0 +1,134 @@
+//! Calls of providers and inboxes: turned into a [`Hook`], handed over, answered as told.
+//!
+//! The work goes on when the caller hangs up: what has been received is received to its commit.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{OriginalUri, Path, State};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use mantle_model::hook::{Answer, Hook};
+
+use crate::Front;
+use crate::body;
+use crate::limits::{HOOK_BYTES_MAX, INBOX_BYTES_MAX};
+
+pub(crate) async fn channel(
+    State(front): State<Arc<Front>>,
+    Path((plugin, channel)): Path<(String, String)>,
+    uri: OriginalUri,
+    request: Request<Body>,
+) -> Response {
+    take(front, plugin, Some(channel), uri, request).await
+}
+
+pub(crate) async fn plugin(
+    State(front): State<Arc<Front>>,
+    Path(plugin): Path<String>,
+    uri: OriginalUri,
+    request: Request<Body>,
+) -> Response {
+    take(front, plugin, None, uri, request).await
+}
+
+pub(crate) async fn intercom(
+    State(front): State<Arc<Front>>,
+    uri: OriginalUri,
+    request: Request<Body>,
+) -> Response {
+    match *request.method() {
+        // Intercom tries the address with HEAD when somebody enters it.
+        Method::HEAD => return StatusCode::OK.into_response(),
+        Method::POST => {}
+        _ => {
+            let allow = [(header::ALLOW, "POST, HEAD")];
+            return (StatusCode::METHOD_NOT_ALLOWED, allow, "Intercom's webhooks come by POST.\n").into_response();
+        }
+    }
+    let hook = match read(&front, uri, request, INBOX_BYTES_MAX).await {
+        Ok(hook) => hook,
+        Err(refusal) => return refusal,
+    };
+    let desk = Arc::clone(&front.desk);
+    detached(&front, async move { desk.intercom(hook).await }).await
+}
+
+pub(crate) async fn unknown_inbox(Path(inbox): Path<String>) -> Response {
+    let text = match inbox.as_str() {
+        "hubspot" => "HubSpot is not part of this build yet. Intercom's webhooks go to /inbox/intercom.\n",
+        _ => "There is no such inbox. Intercom's webhooks go to /inbox/intercom.\n",
+    };
+    (StatusCode::NOT_FOUND, text).into_response()
+}
+
+async fn take(
+    front: Arc<Front>,
+    plugin: String,
+    channel: Option<String>,
+    uri: OriginalUri,
+    request: Request<Body>,
+) -> Response {
+    let hook = match read(&front, uri, request, HOOK_BYTES_MAX).await {
+        Ok(hook) => hook,
+        Err(refusal) => return refusal,
+    };
+    let desk = Arc::clone(&front.desk);
+    detached(&front, async move { desk.hook(&plugin, channel.as_deref(), hook).await }).await
+}
+
+/// The request as the provider made it, byte for byte where signatures reach.
+async fn read(
+    front: &Front,
+    OriginalUri(uri): OriginalUri,
+    request: Request<Body>,
+    bytes_max: usize,
+) -> Result<Hook, Response> {
+    let received_at = front.clock.now();
+    let (parts, body) = request.into_parts();
+    let body = body::read(body, bytes_max).await.map_err(|error| {
+        // The rest of the body may still be on its way: the connection is of no more use.
+        let close = [(header::CONNECTION, HeaderValue::from_static("close"))];
+        (error.status(), close, format!("{error}\n")).into_response()
+    })?;
+    Ok(Hook {
+        method: parts.method.as_str().to_ascii_uppercase(),
+        path_and_query: uri.path_and_query().map_or("/", |all| all.as_str()).to_owned(),
+        headers: header_lines(&parts.headers),
+        body: body.to_vec(),
+        received_at,
+    })
+}
+
+/// Names are in lower case already; values that are not UTF-8 are left out.
+fn header_lines(headers: &HeaderMap) -> Vec<(String, String)> {
+    headers
+        .iter()
+        .filter_map(|(name, value)| {
+            let value = std::str::from_utf8(value.as_bytes()).ok()?;
+            Some((name.as_str().to_owned(), value.to_owned()))
+        })
+        .collect()
+}
+
+async fn detached(front: &Front, work: impl Future<Output = Answer> + Send + 'static) -> Response {
+    match front.tasks.spawn(work).await {
+        Ok(answer) => respond(answer),
+        Err(error) => {
+            tracing::error!(%error, "Receiving a hook crashed; the sender will come again");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+fn respond(answer: Answer) -> Response {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = (status, answer.body).into_response();
+    let headers = response.headers_mut();
+    match answer.content_type.and_then(|kind| HeaderValue::try_from(kind).ok()) {
+        Some(kind) => headers.insert(header::CONTENT_TYPE, kind),
+        None => headers.remove(header::CONTENT_TYPE),
+    };
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

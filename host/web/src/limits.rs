@@ -1,0 +1,40 @@
+//! Every limit of the front, with its reason.
+
+use std::time::Duration;
+
+/// A head that takes longer is not a provider's. Also how long an idle connection is kept.
+pub const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
+/// Providers send some twenty headers, proxies add a handful.
+pub const HEADERS_MAX: usize = 64;
+/// Start line and headers together, in bytes.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// What is read from a connection at once, in bytes: room for a whole head.
+pub const READ_BUFFER_BYTES: usize = 64 * 1024;
+/// Connections served at once; more wait in the kernel's queue.
+pub const CONNECTIONS_MAX: usize = 2_048;
+/// No connection lives longer, so that a client that never reads its answer gives the place back.
+pub const CONNECTION_TIME_MAX: Duration = Duration::from_mins(15);
+/// How long the requests under way may take to end once the host stops.
+pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// A batch of provider events, in bytes; Meta's largest are below 3 MB.
+pub const HOOK_BYTES_MAX: usize = 4 << 20;
+/// A webhook of an inbox, in bytes: one conversation with its parts.
+pub const INBOX_BYTES_MAX: usize = 4 << 20;
+/// A call of the API, in bytes: text and settings, never files.
+pub const API_BYTES_MAX: usize = 256 << 10;
+/// A body that comes slower than this is not waited for, whatever its size.
+pub const BODY_TIME_MAX: Duration = Duration::from_secs(20);
+/// The longest pause within a body.
+pub const BODY_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Providers fetch within seconds, but may hold a message back for hours (Twilio: four).
+pub const MEDIA_LINK_LIFE: Duration = Duration::from_hours(24);
+/// Longer keys are a mistake of the caller.
+pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
+/// Messages of one page of the list.
+pub const PAGE_ROWS_MAX: u32 = 200;
+/// Messages of one page when nobody says.
+pub const PAGE_ROWS: u32 = 50;
+/// The probe writes every few seconds; silence for longer means that the disk or the writer stands still.
+pub const PULSE_AGE_MAX: Duration = Duration::from_secs(15);
