@@ -301,3 +301,72 @@ pub fn refusal(code: Option<&str>) -> Refusal {
     };
     Refusal::new(reason, code.unwrap_or_default(), known.sentence).next_step(known.next_step)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(code: i64) -> Problem {
+        Problem {
+            code: Some(code),
+            message: None,
+        }
+    }
+
+    /// As the provider's dictionary classes them.
+    #[test]
+    fn out_9_every_listed_code_has_its_outcome() {
+        use RefusalReason as No;
+        let refused: [(&[i64], No); 7] = [
+            (&[21610], No::OptedOut),
+            (&[21211, 21614, 21612, 30005, 30006], No::Unreachable),
+            (&[30004, 30007, 30450], No::Policy),
+            (&[21602, 21604, 21618, 21620], No::Invalid),
+            (&[21617, 21658, 21623, 11751, 30019], No::TooLarge),
+            (&[21621, 21622, 30011, 12300, 30009], No::Unsupported),
+            (
+                &[
+                    20005, 10001, 30002, 20404, 21212, 21601, 21603, 21606, 21659, 21660, 21408, 21608, 21609, 21701,
+                    21703, 21705, 30018, 30024, 30032, 30033, 30034, 30035,
+                ],
+                No::Account,
+            ),
+        ];
+        for (codes, reason) in refused {
+            for code in codes {
+                let refusal = refusal(Some(&code.to_string()));
+                assert_eq!(refusal.reason, reason, "{code}");
+                assert!(refusal.next_step.is_some(), "{code} has a next step");
+                assert_eq!(
+                    call_error(&told(*code), 400, None),
+                    CallError::Refused(refusal),
+                    "{code}"
+                );
+            }
+        }
+        assert!(matches!(
+            call_error(&told(20003), 401, None),
+            CallError::Unauthorized(_)
+        ));
+        for code in [20429, 21611, 30001, 30022, 30023, 30027, 63038] {
+            assert!(
+                matches!(call_error(&told(code), 400, None), CallError::RateLimited(_)),
+                "{code}"
+            );
+        }
+        for code in [20500, 20503, 30003, 30008, 30017, 30410, 11200, 11205] {
+            assert!(
+                matches!(call_error(&told(code), 400, None), CallError::Transient(_)),
+                "{code}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_429_was_never_processed_whatever_its_code() {
+        assert!(matches!(
+            call_error(&told(21610), 429, Some(1)),
+            CallError::RateLimited(_)
+        ));
+    }
+}

@@ -50,7 +50,11 @@ pub fn send(message: &Outgoing, host: &dyn Host) -> Result<Sent, CallError> {
 
 fn recipient(message: &Outgoing) -> Result<String, CallError> {
     if message.group_id.is_some() {
-        return Err(unsupported("SMS has no groups."));
+        return Err(CallError::refused(
+            RefusalReason::Unsupported,
+            "unsupported",
+            "SMS has no groups. Write to the customer directly.",
+        ));
     }
     // Without a number it is a short code that wrote to us.
     message

@@ -352,3 +352,93 @@ fn in_their_words(problem: &Problem) -> String {
         None => format!("WhatsApp refused it with the code {} and no reason.", problem.code),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(code: i64) -> Problem {
+        Problem {
+            code,
+            ..Problem::default()
+        }
+    }
+
+    /// `(codes, what comes of them)`, as the provider's pages class them.
+    #[test]
+    fn out_9_every_listed_code_has_its_outcome() {
+        use RefusalReason as No;
+        let refused: [(&[i64], No); 12] = [
+            (&[131047], No::WindowClosed),
+            (&[131026], No::Unreachable),
+            (&[131050], No::OptedOut),
+            (&[131049, 130472, 137000], No::Policy),
+            (&[33, 100, 131008, 131009, 131021, 135000], No::Invalid),
+            (
+                &[
+                    131051, 131052, 131053, 131062, 130501, 131020, 131041, 131059, 131201, 131207, 131215,
+                ],
+                No::Unsupported,
+            ),
+            (
+                &[
+                    132000, 132001, 132005, 132007, 132008, 132012, 132018, 132015, 132016, 132068,
+                ],
+                No::Template,
+            ),
+            (
+                &[2388019, 2388040, 2388047, 2388072, 2388073, 2388293, 2388299],
+                No::Template,
+            ),
+            (&[3, 10, 200, 299, 131005, 131030], No::Account),
+            (&[368, 130497, 131031, 131042, 131037, 131044, 131045], No::Account),
+            (&[133000, 133005, 133006, 133008, 133009, 133010, 133015], No::Account),
+            (&[131055, 131063, 134011, 134100, 134101, 134102], No::Account),
+        ];
+        for (codes, reason) in refused {
+            for code in codes {
+                let refusal = refusal(&told(*code));
+                assert_eq!(refusal.reason, reason, "{code}");
+                assert!(refusal.next_step.is_some(), "{code} has a next step");
+                assert_eq!(
+                    call_error(&told(*code), 400, None),
+                    CallError::Refused(refusal),
+                    "{code}"
+                );
+            }
+        }
+        for code in [139100, 139103] {
+            assert_eq!(refusal(&told(code)).reason, No::Other, "{code}");
+        }
+        for code in [138000, 138999] {
+            assert_eq!(refusal(&told(code)).reason, No::Unsupported, "{code}");
+        }
+        for code in [0, 190] {
+            assert!(
+                matches!(call_error(&told(code), 400, None), CallError::Unauthorized(_)),
+                "{code}"
+            );
+            assert_eq!(refusal(&told(code)).reason, No::Account, "{code}");
+        }
+        for code in [4, 80007, 130429, 131056, 131048, 131064, 133016, 131208, 132069] {
+            assert!(
+                matches!(call_error(&told(code), 400, None), CallError::RateLimited(_)),
+                "{code}"
+            );
+        }
+        for code in [1, 2, 131000, 131016, 133004, 2494100, 131057] {
+            assert!(
+                matches!(call_error(&told(code), 400, None), CallError::Transient(_)),
+                "{code}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_the_provider_asks_to_wait_comes_before_our_own_guess() {
+        let CallError::RateLimited(limit) = call_error(&told(130429), 429, Some(90_000)) else {
+            panic!("130429 is a rate limit");
+        };
+        assert_eq!(limit.retry_after_ms, Some(90_000));
+    }
+}

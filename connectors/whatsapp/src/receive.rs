@@ -19,9 +19,9 @@ use serde_json::Value;
 use crate::wire::{Change, Contact, Entry, Envelope, Metadata, Problem, Traffic};
 
 pub fn receive(hook: &Hook) -> Result<Inbound, ReceiveError> {
-    let envelope: Envelope = hook
-        .json()
-        .map_err(|error| ReceiveError::malformed(format!("The body is not a webhook of Meta: {error}.")))?;
+    let envelope: Envelope = hook.json().map_err(|error| {
+        ReceiveError::malformed(format!("The body is not a webhook of Meta. {}", unreadable(&error)))
+    })?;
     if envelope.object != "whatsapp_business_account" {
         return Err(ReceiveError::malformed(format!(
             "The body is about “{}”, not about a WhatsApp Business Account.",
@@ -158,8 +158,13 @@ fn trouble(problem: &Problem, scope: &Scope) -> Event {
     )
 }
 
+/// Without the value that was found: it may be what a customer wrote.
 fn unreadable(error: &serde_json::Error) -> String {
-    format!("It does not have the documented form: {error}.")
+    let words = error.to_string();
+    match words.split_once(", expected ") {
+        Some((_, expected)) => format!("It does not have the documented form: expected {expected}."),
+        None => format!("It does not have the documented form: {words}."),
+    }
 }
 
 /// Seconds as text to milliseconds.

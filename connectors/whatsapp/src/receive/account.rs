@@ -27,7 +27,7 @@ pub fn notices(
             "security",
             format!(
                 "A security setting of the number changed: {}.",
-                text(value, "event").unwrap_or("unknown")
+                words(text(value, "event").unwrap_or("unknown"))
             ),
         )],
         "message_template_status_update" => vec![template_status(value)],
@@ -130,7 +130,7 @@ fn alert(value: &Value) -> Notice {
     let words = text(value, "alert_description")
         .or(text(value, "alert_type"))
         .unwrap_or("an alert without words");
-    Notice::new(level, "account_alert", format!("Meta says about the account: {words}"))
+    Notice::new(level, "account-alert", format!("Meta says about the account: {words}"))
 }
 
 fn quality(value: &Value) -> Notice {
@@ -142,7 +142,7 @@ fn quality(value: &Value) -> Notice {
     let limit = text(value, "current_limit").map(|limit| format!("; its limit is {}", words(limit)));
     Notice::new(
         level,
-        "number_quality",
+        "number-quality",
         format!(
             "WhatsApp rates the number anew: {}{}.",
             words(event),
@@ -160,7 +160,7 @@ fn name(value: &Value) -> Notice {
     };
     Notice::new(
         level,
-        "number_name",
+        "number-name",
         format!("WhatsApp's decision about the number's name: {}.", words(decision)),
     )
 }
@@ -179,7 +179,7 @@ fn template_status(value: &Value) -> Notice {
         .filter(|reason| *reason != "NONE")
         .map(|reason| format!(": {}", words(reason)));
     let sentence = format!("{} is now {}{}", template(value), words(event), why.unwrap_or_default());
-    Notice::new(level, "template_status", format!("{}.", sentence.trim_end_matches('.')))
+    Notice::new(level, "template-status", format!("{}.", sentence.trim_end_matches('.')))
 }
 
 fn template_quality(value: &Value) -> Notice {
@@ -190,7 +190,7 @@ fn template_quality(value: &Value) -> Notice {
     };
     Notice::new(
         level,
-        "template_quality",
+        "template-quality",
         format!("{} is now of {} quality.", template(value), words(new)),
     )
 }
@@ -201,7 +201,7 @@ fn template_category(value: &Value) -> Notice {
         .unwrap_or("unknown");
     Notice::new(
         NoticeLevel::Info,
-        "template_category",
+        "template-category",
         format!("{} is of the category {} now.", template(value), words(category)),
     )
 }
@@ -218,7 +218,7 @@ fn preferences(value: &Value) -> Vec<Notice> {
                 "resume" | "signup" => "A customer allowed marketing templates again.",
                 _ => return None,
             };
-            Some(Notice::new(NoticeLevel::Info, "marketing_preference", message))
+            Some(Notice::new(NoticeLevel::Info, "marketing-preference", message))
         })
         .collect()
 }

@@ -1,8 +1,8 @@
 //! One message, of a customer or typed by a colleague in the WhatsApp Business app, to what it shows.
 
 use mantle_sdk::values::{
-    Alias, Attachment, AttachmentKind, Author, Chat, Choice, ContactCard, Content, Edit, Event, EventBody, Group,
-    IdentityChange, Location, Message, Person, Quote, Reaction, Referral,
+    Alias, AliasKind, Attachment, AttachmentKind, Author, Chat, Choice, ContactCard, Content, Edit, Event, EventBody,
+    Group, IdentityChange, Location, Message, Person, Quote, Reaction, Referral,
 };
 use serde_json::Value;
 
@@ -268,14 +268,16 @@ fn identity_change(wire: &wire::Message, person: &Person) -> Option<IdentityChan
     if !moved || now.is_empty() {
         return None;
     }
-    let old: Vec<Alias> = person
-        .aliases
-        .iter()
-        .filter(|alias| !now.contains(alias))
-        .cloned()
-        .collect();
+    let lasting = || {
+        person
+            .aliases
+            .iter()
+            .filter(|alias| alias.kind != AliasKind::Handle)
+            .cloned()
+    };
+    let old: Vec<Alias> = lasting().filter(|alias| !now.contains(alias)).collect();
     // The person may be known by nothing but what stays.
-    let was = if old.is_empty() { person.aliases.clone() } else { old };
+    let was = if old.is_empty() { lasting().collect() } else { old };
     Some(IdentityChange {
         was,
         now,
