@@ -51,10 +51,12 @@ pub trait Exported: Connector {
 #[derive(Default, Clone, Copy)]
 pub struct Abilities {
     lifecycle: Option<LifecycleCalls>,
-    fetch: Option<fn(String, &dyn Host) -> Result<Fetched, CallError>>,
-    look_up: Option<fn(Vec<Alias>, &dyn Host) -> Result<Option<Details>, CallError>>,
-    list_page: Option<fn(Option<String>, &dyn Host) -> Result<Page, CallError>>,
+    fetch: Option<Call<String, Fetched>>,
+    look_up: Option<Call<Vec<Alias>, Option<Details>>>,
+    list_page: Option<Call<Option<String>, Page>>,
 }
+
+type Call<Input, Output> = fn(Input, &dyn Host) -> Result<Output, CallError>;
 
 #[derive(Clone, Copy)]
 struct LifecycleCalls {

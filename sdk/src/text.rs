@@ -54,6 +54,32 @@ pub fn utf16_spans(text: &RichText) -> Vec<Utf16Span> {
         .collect()
 }
 
+/// The other way round: spans counted in UTF-16 units onto the text they belong to. What lies outside is cut off.
+#[must_use]
+pub fn from_utf16(text: String, spans: impl IntoIterator<Item = Utf16Span>) -> RichText {
+    let spans = spans
+        .into_iter()
+        .map(|span| Span {
+            start: offset(byte_at(&text, span.offset)),
+            end: offset(byte_at(&text, span.offset.saturating_add(span.length))),
+            kind: span.kind,
+        })
+        .collect();
+    RichText { text, spans }
+}
+
+/// The byte at which that many UTF-16 units are over; never inside a character.
+fn byte_at(text: &str, units: usize) -> usize {
+    let mut used = 0;
+    text.char_indices()
+        .find(|(_, letter)| {
+            let here = used;
+            used += letter.len_utf16();
+            here >= units
+        })
+        .map_or(text.len(), |(at, _)| at)
+}
+
 /// What is put before and behind styled words. A style without a mark stays plain.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Markers {
@@ -106,7 +132,7 @@ pub fn marked(text: &RichText, markers: &Markers) -> String {
             words: before,
         });
     }
-    marks.sort_by(|left, right| (left.at, left.rank).cmp(&(right.at, right.rank)));
+    marks.sort_by_key(|mark| (mark.at, mark.rank));
     let mut out = String::with_capacity(text.text.len());
     let mut done = 0;
     for mark in marks {
@@ -294,6 +320,15 @@ mod tests {
         let text = rich("👋🏽 Größe XL", &[("Größe", style(TextStyle::Bold))]);
         let spans = utf16_spans(&text);
         assert_eq!((spans[0].offset, spans[0].length), (5, 5));
+    }
+
+    #[test]
+    fn offsets_survive_the_way_there_and_back() {
+        let text = rich(
+            "👋🏽 Größe 👍 XL",
+            &[("Größe", style(TextStyle::Bold)), ("👍", style(TextStyle::Code))],
+        );
+        assert_eq!(super::from_utf16(text.text.clone(), utf16_spans(&text)), text);
     }
 
     #[test]
