@@ -1,0 +1,122 @@
+//! Checks values against schemas inside an OpenAPI file, 3.0 or 3.1.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use jsonschema::{Draft, Validator};
+use serde_json::{Map, Value, json};
+
+use crate::scene::lock;
+
+/// More problems than this help nobody.
+const PROBLEMS_MAX: usize = 8;
+
+pub(super) struct OpenApi {
+    file: Value,
+    compiled: Mutex<HashMap<String, Arc<Validator>>>,
+}
+
+impl OpenApi {
+    pub(super) fn new(mut file: Value) -> Self {
+        modernise(&mut file);
+        Self {
+            file,
+            compiled: Mutex::default(),
+        }
+    }
+
+    /// The schema at this JSON pointer.
+    pub(super) fn at(&self, pointer: &str) -> Option<&Value> {
+        self.file.pointer(pointer)
+    }
+
+    pub(super) fn check_component(&self, name: &str, value: &Value) -> Vec<String> {
+        let pointer = format!("/components/schemas/{name}");
+        if self.at(&pointer).is_none() {
+            return vec![format!("the contract knows no {name}")];
+        }
+        self.check(&pointer, value)
+    }
+
+    /// What is wrong with the value; empty when it is right.
+    pub(super) fn check(&self, pointer: &str, value: &Value) -> Vec<String> {
+        let validator = match self.validator(pointer) {
+            Ok(validator) => validator,
+            Err(problem) => return vec![problem],
+        };
+        let worded = |error: jsonschema::ValidationError<'_>| {
+            let place = error.instance_path().to_string();
+            let mut text = error.to_string();
+            if text.len() > 300 {
+                text = text.chars().take(300).collect();
+            }
+            format!("{} {text}", if place.is_empty() { "body" } else { &place })
+        };
+        validator.iter_errors(value).take(PROBLEMS_MAX).map(worded).collect()
+    }
+
+    fn validator(&self, pointer: &str) -> Result<Arc<Validator>, String> {
+        if let Some(known) = lock(&self.compiled).get(pointer) {
+            return Ok(known.clone());
+        }
+        let schema = self.at(pointer).cloned().unwrap_or(Value::Bool(true));
+        let mut parts = Map::new();
+        self.gather(&schema, &mut parts);
+        let document = json!({"allOf": [schema], "components": {"schemas": parts}});
+        let validator = jsonschema::options()
+            .with_draft(Draft::Draft202012)
+            .should_validate_formats(false)
+            .build(&document)
+            .map_err(|error| format!("the contract's schema at {pointer} cannot be used: {error}"))?;
+        let validator = Arc::new(validator);
+        lock(&self.compiled).insert(pointer.to_owned(), validator.clone());
+        Ok(validator)
+    }
+
+    /// The named schemas that this one leads to, so that the rest of the file is not compiled.
+    fn gather(&self, schema: &Value, parts: &mut Map<String, Value>) {
+        match schema {
+            Value::Object(fields) => {
+                if let Some(name) = fields
+                    .get("$ref")
+                    .and_then(Value::as_str)
+                    .and_then(|to| to.strip_prefix("#/components/schemas/"))
+                    && !parts.contains_key(name)
+                    && let Some(found) = self.file["components"]["schemas"].get(name)
+                {
+                    parts.insert(name.to_owned(), found.clone());
+                    self.gather(found, parts);
+                }
+                fields.values().for_each(|value| self.gather(value, parts));
+            }
+            Value::Array(items) => items.iter().for_each(|item| self.gather(item, parts)),
+            _ => {}
+        }
+    }
+}
+
+/// `nullable: true` of OpenAPI 3.0 in the words of JSON Schema; examples, which are no schemas, are dropped.
+fn modernise(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if !fields
+                .get("example")
+                .is_some_and(|example| example.get("type").is_some_and(Value::is_string))
+            {
+                fields.remove("example");
+            }
+            if fields.get("nullable") == Some(&Value::Bool(true)) {
+                fields.remove("nullable");
+                if let Some(Value::String(kind)) = fields.get("type").cloned() {
+                    fields.insert("type".to_owned(), json!([kind, "null"]));
+                }
+                if let Some(Value::Array(values)) = fields.get_mut("enum") {
+                    values.push(Value::Null);
+                }
+            }
+            fields.values_mut().for_each(modernise);
+        }
+        Value::Array(items) => items.iter_mut().for_each(modernise),
+        _ => {}
+    }
+}
