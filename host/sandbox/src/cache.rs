@@ -1,0 +1,239 @@
+//! Compiled components on disk, so that a start takes milliseconds instead of seconds.
+//!
+//! Invariants: loading compiled code runs whatever is in the file, so only files that this host wrote are
+//! loaded: named by the component's digest and the engine's settings, behind a MAC whose key lies beside them
+//! and is readable by this user alone. A file that does not fit is compiled anew. Nothing is ever fatal here
+//! but a folder that cannot be made.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+/// Bytes of the key and of the MAC before the compiled code.
+const MAC_BYTES: usize = 32;
+
+pub(crate) struct Cache {
+    folder: PathBuf,
+    key: [u8; MAC_BYTES],
+    /// What the engine's settings come to.
+    settings: u64,
+}
+
+/// Where a component came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Cache,
+    Compiled,
+}
+
+impl Cache {
+    /// # Errors
+    /// One sentence that names the folder or file and the fix.
+    pub(crate) fn open(folder: &Path, engine: &Engine) -> Result<Self, String> {
+        let fail = |what: &str, error: &dyn std::fmt::Display| {
+            format!(
+                "the folder of compiled connectors {}: {what} ({error}); check its owner and rights",
+                folder.display()
+            )
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|error| fail("cannot be made", &error))?;
+        // It may have been made earlier, by somebody more generous.
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
+            .map_err(|error| fail("cannot be closed to others", &error))?;
+        let key = key(&folder.join("cache.key")).map_err(|error| fail("the key in it cannot be used", &error))?;
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        Ok(Self {
+            folder: folder.to_owned(),
+            key,
+            settings: hasher.finish(),
+        })
+    }
+
+    /// The component, from the cache or compiled; takes seconds in the second case, so call it off the request path.
+    ///
+    /// # Errors
+    /// What the compiler says.
+    pub(crate) fn load(&self, engine: &Engine, digest: &str, bytes: &[u8]) -> Result<(Component, Origin), String> {
+        let name = format!("{digest}-{:016x}.cwasm", self.settings);
+        if let Some(component) = self.read(engine, &name) {
+            return Ok((component, Origin::Cache));
+        }
+        let component = Component::new(engine, bytes).map_err(|error| format!("{error:#}"))?;
+        if let Err(error) = self.write(&name, &component) {
+            tracing::warn!(file = %name, "A compiled connector could not be kept, the next start is slower: {error}");
+        }
+        Ok((component, Origin::Compiled))
+    }
+
+    fn read(&self, engine: &Engine, name: &str) -> Option<Component> {
+        let path = self.folder.join(name);
+        let file = match fs::read(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return None,
+            Err(error) => {
+                tracing::warn!(file = %name, "A compiled connector could not be read and is compiled anew: {error}");
+                return None;
+            }
+        };
+        let genuine = file.split_at_checked(MAC_BYTES).and_then(|(mac, compiled)| {
+            let expected = self.mac(name, compiled)?;
+            expected.verify_slice(mac).is_ok().then_some(compiled)
+        });
+        let Some(compiled) = genuine else {
+            tracing::warn!(file = %name, "A compiled connector was changed on disk and is compiled anew");
+            return None;
+        };
+        trusted::deserialize(engine, compiled)
+            .inspect_err(|error| tracing::warn!(file = %name, "A compiled connector does not fit: {error:#}"))
+            .ok()
+    }
+
+    /// In one step, so that another process never reads half a file.
+    fn write(&self, name: &str, component: &Component) -> Result<(), String> {
+        let compiled = component.serialize().map_err(|error| format!("{error:#}"))?;
+        let mac = self.mac(name, &compiled).ok_or("no MAC")?.finalize().into_bytes();
+        let temporary = self.folder.join(format!("{name}.{}", std::process::id()));
+        let written = private_file(&temporary, true)
+            .and_then(|mut file| {
+                file.write_all(&mac)?;
+                file.write_all(&compiled)
+            })
+            .and_then(|()| fs::rename(&temporary, self.folder.join(name)));
+        written.map_err(|error| {
+            let _ = fs::remove_file(&temporary);
+            error.to_string()
+        })
+    }
+
+    fn mac(&self, name: &str, compiled: &[u8]) -> Option<Hmac<Sha256>> {
+        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.key).ok()?;
+        mac.update(name.as_bytes());
+        mac.update(compiled);
+        Some(mac)
+    }
+}
+
+fn private_file(path: &Path, replace: bool) -> std::io::Result<fs::File> {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600);
+    if replace {
+        options.create(true).truncate(true);
+    } else {
+        options.create_new(true);
+    }
+    options.open(path)
+}
+
+/// The key in the file, made when there is none. A file of another length is refused, not overwritten.
+fn key(path: &Path) -> std::io::Result<[u8; MAC_BYTES]> {
+    let read = || -> std::io::Result<[u8; MAC_BYTES]> {
+        let mut key = [0; MAC_BYTES];
+        fs::File::open(path)?.read_exact(&mut key)?;
+        Ok(key)
+    };
+    if path.exists() {
+        return read();
+    }
+    let mut key = [0; MAC_BYTES];
+    getrandom::fill(&mut key).map_err(|error| std::io::Error::other(error.to_string()))?;
+    // Under its final name only when it is whole, and never over the key of another process.
+    let temporary = path.with_extension(format!("{}", std::process::id()));
+    private_file(&temporary, true)?.write_all(&key)?;
+    let linked = fs::hard_link(&temporary, path);
+    fs::remove_file(&temporary)?;
+    match linked {
+        Ok(()) => Ok(key),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => read(),
+        Err(error) => Err(error),
+    }
+}
+
+mod trusted {
+    //! The one place where compiled code is taken as it is.
+
+    use wasmtime::component::Component;
+    use wasmtime::{Engine, Result};
+
+    /// Only for bytes whose MAC has been checked.
+    pub(super) fn deserialize(engine: &Engine, compiled: &[u8]) -> Result<Component> {
+        #[expect(unsafe_code, reason = "the bytes were written by this host, as their MAC has proven")]
+        // SAFETY: `compiled` came from `Component::serialize` of this program: its MAC is made with a key that only
+        // this user can read, and wasmtime itself checks its version and settings.
+        unsafe {
+            Component::deserialize(engine, compiled)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The smallest component there is: a header.
+    const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    fn only_file(folder: &Path) -> PathBuf {
+        let mut files = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "cwasm"))
+            .collect::<Vec<_>>();
+        assert_eq!(files.len(), 1);
+        files.remove(0)
+    }
+
+    #[test]
+    fn a_second_start_takes_the_cache_and_a_changed_file_is_compiled_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("cache");
+        let engine = crate::engine::build().unwrap();
+        let load = || {
+            Cache::open(&folder, &engine)
+                .unwrap()
+                .load(&engine, "digest", EMPTY)
+                .unwrap()
+                .1
+        };
+        assert_eq!(load(), Origin::Compiled);
+        assert_eq!(load(), Origin::Cache);
+        let file = only_file(&folder);
+        assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(folder.join("cache.key")).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+
+        let mut bytes = fs::read(&file).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        fs::write(&file, &bytes).unwrap();
+        assert_eq!(load(), Origin::Compiled);
+        assert_eq!(load(), Origin::Cache);
+        fs::write(&file, b"short").unwrap();
+        assert_eq!(load(), Origin::Compiled);
+        // A genuine file under another name is refused as well.
+        fs::rename(
+            &file,
+            file.with_file_name(file.file_name().unwrap().to_str().unwrap().replace("digest", "other")),
+        )
+        .unwrap();
+        let (_, origin) = Cache::open(&folder, &engine)
+            .unwrap()
+            .load(&engine, "other", EMPTY)
+            .unwrap();
+        assert_eq!(origin, Origin::Compiled);
+    }
+}

@@ -1,0 +1,284 @@
+//! One call into a connector: its fresh instance, its budgets, and how it ended.
+//!
+//! Invariants: a store serves one call and is dropped with it, however the call ends; CPU is counted by epochs
+//! and yields to others while it is spent; wall clock is limited from outside, since epochs do not stop host
+//! functions. A trap, a time-out or a limit ends as a value of [`CallError`].
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mantle_model::clock::Clock;
+use mantle_model::failure::{Cause, Failure};
+use tokio::sync::OwnedSemaphorePermit;
+use wasmtime::component::ResourceTable;
+use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
+use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
+use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxView, WasiView};
+
+use crate::leaks;
+use crate::limits::{self, Limiter};
+use crate::plugin::Parts;
+use crate::shelf::ShelfFile;
+use crate::values::{CallError, ChannelContext};
+
+/// What kind of call it is: decides its budgets and whether it may act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Reads, and does nothing else.
+    Receive,
+    Act,
+    /// As `Act`, with time for a large file.
+    FetchMedia,
+}
+
+impl Kind {
+    fn time_max(self) -> Duration {
+        match self {
+            Self::Receive => limits::RECEIVE_TIME_MAX,
+            Self::Act => limits::CALL_TIME_MAX,
+            Self::FetchMedia => limits::MEDIA_TIME_MAX,
+        }
+    }
+
+    fn cpu_ms_max(self) -> u64 {
+        match self {
+            Self::Receive => limits::RECEIVE_CPU_MS,
+            Self::Act | Self::FetchMedia => limits::CALL_CPU_MS,
+        }
+    }
+
+    fn ticks_max(self) -> u64 {
+        self.cpu_ms_max() / u64::try_from(limits::TICK.as_millis()).unwrap_or(1)
+    }
+}
+
+/// What a store holds: everything that host functions need to know of their call.
+pub(crate) struct CallState {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    pub(crate) limiter: Limiter,
+    last_words: MemoryOutputPipe,
+    pub(crate) kind: Kind,
+    pub(crate) parts: Arc<Parts>,
+    pub(crate) channel: ChannelContext,
+    /// Files of this call; a guest's id is the place in here plus one.
+    files: Vec<ShelfFile>,
+    ticks: u64,
+    host_calls: u32,
+    pub(crate) http_calls: u32,
+    pub(crate) log_lines: u32,
+    /// A request that changes something at the provider may have arrived there.
+    pub(crate) may_have_acted: bool,
+}
+
+impl WasiView for CallState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl CallState {
+    fn new(kind: Kind, parts: Arc<Parts>, channel: ChannelContext) -> Self {
+        let last_words = MemoryOutputPipe::new(limits::STDERR_BYTES_MAX);
+        let mut wasi = WasiCtx::builder();
+        wasi.stderr(last_words.clone())
+            .max_random_size(limits::RANDOM_BYTES_MAX)
+            .wall_clock(HostClock(Arc::clone(&parts.clock)))
+            .allow_tcp(false)
+            .allow_udp(false);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits::RESOURCES_MAX);
+        Self {
+            wasi: wasi.build(),
+            table,
+            limiter: Limiter::new(parts.memory_bytes_max),
+            last_words,
+            kind,
+            parts,
+            channel,
+            files: Vec::new(),
+            ticks: 0,
+            host_calls: 0,
+            http_calls: 0,
+            log_lines: 0,
+            may_have_acted: false,
+        }
+    }
+
+    /// Counts a call of a host function.
+    ///
+    /// # Errors
+    /// A trap, when the guest has used its calls up.
+    pub(crate) fn count_host_call(&mut self) -> wasmtime::Result<()> {
+        self.host_calls += 1;
+        if self.host_calls > limits::HOST_CALLS_MAX {
+            return Err(wasmtime::Error::msg(format!(
+                "more than {} calls of host functions",
+                limits::HOST_CALLS_MAX
+            )));
+        }
+        Ok(())
+    }
+
+    /// Lends a file to the guest for this call. None when it holds too many.
+    pub(crate) fn lend(&mut self, file: ShelfFile) -> Option<u32> {
+        if self.files.len() >= limits::FILES_MAX {
+            return None;
+        }
+        self.files.push(file);
+        u32::try_from(self.files.len()).ok()
+    }
+
+    /// The file behind a guest's id.
+    pub(crate) fn file(&self, id: u32) -> Option<&ShelfFile> {
+        self.files.get(usize::try_from(id).ok()?.checked_sub(1)?)
+    }
+}
+
+/// The host's clock, for guests that read the time through WASI.
+struct HostClock(Arc<dyn Clock>);
+
+impl HostWallClock for HostClock {
+    fn resolution(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+
+    fn now(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.now().unix_ms()).unwrap_or(0))
+    }
+}
+
+/// A call under way.
+pub(crate) struct Call {
+    pub(crate) store: Store<CallState>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Call {
+    pub(crate) fn new(kind: Kind, parts: Arc<Parts>, channel: ChannelContext, permit: OwnedSemaphorePermit) -> Self {
+        let engine = parts.engine.clone();
+        let mut store = Store::new(&engine, CallState::new(kind, parts, channel));
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(limits::HOSTCALL_BYTES_MAX);
+        store.set_max_component_handles(limits::HANDLES_MAX);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut store| {
+            let state = store.data_mut();
+            state.ticks += 1;
+            if state.ticks >= state.kind.ticks_max() {
+                return Ok(UpdateDeadline::Interrupt);
+            }
+            // Tokio's own yield puts the task behind the others; wasmtime's would have it polled again at once.
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        });
+        Self { store, _permit: permit }
+    }
+
+    /// Lends a file for an argument of the call.
+    ///
+    /// # Errors
+    /// The host handed in more files than a call may hold.
+    pub(crate) fn lend(&mut self, file: ShelfFile) -> Result<u32, CallError> {
+        let id = self.store.data_mut().lend(file);
+        id.ok_or_else(|| CallError::Garbage(format!("a message with more than {} files", limits::FILES_MAX)))
+    }
+
+    /// What the call came to. Anything but the guest's own answer is logged here, once.
+    pub(crate) fn judge<T>(&self, ended: Ended<T>) -> Result<T, CallError> {
+        let state = self.store.data();
+        let error = match ended {
+            Ended::Returned(value) => return Ok(value),
+            Ended::TimedOut => CallError::TimedOut(state.kind.time_max().as_millis().try_into().unwrap_or(u64::MAX)),
+            Ended::Failed(error) => self.classify(&error),
+        };
+        tracing::warn!(
+            target: "mantle::audit",
+            plugin = %state.parts.name,
+            channel = %state.channel.channel,
+            "A call of the connector {} was stopped: {error}",
+            state.parts.name
+        );
+        Err(error)
+    }
+
+    fn classify(&self, error: &wasmtime::Error) -> CallError {
+        let state = self.store.data();
+        if error.downcast_ref::<wasmtime::PoolConcurrencyLimitError>().is_some() {
+            return CallError::Busy;
+        }
+        if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
+            return CallError::CpuExceeded(state.kind.cpu_ms_max());
+        }
+        let mut text = error.root_cause().to_string();
+        if state.limiter.refused {
+            text = format!(
+                "it wanted more than {} MiB of memory ({text})",
+                state.parts.memory_bytes_max >> 20
+            );
+        }
+        if let Some(place) = self.panic_place() {
+            text = format!("{text}, {place}");
+        }
+        if let Some(function) = error.downcast_ref::<WasmBacktrace>().and_then(innermost) {
+            text = format!("{text}, in {function}");
+        }
+        CallError::Trapped(leaks::scrub_text(&state.channel.secrets, &text))
+    }
+
+    /// Where a Rust guest panicked. Its words are left out: they may quote a customer.
+    fn panic_place(&self) -> Option<String> {
+        let words = self.store.data().last_words.contents();
+        let words = String::from_utf8_lossy(&words);
+        let line = words.lines().find(|line| line.contains("panicked at "))?;
+        let place = line.split_once("panicked at ")?.1.trim_end_matches(':');
+        let place = place.chars().filter(|c| !c.is_control()).take(200).collect::<String>();
+        Some(format!("panicked at {place}"))
+    }
+}
+
+/// The innermost function with a name that is the connector's own.
+fn innermost(backtrace: &WasmBacktrace) -> Option<String> {
+    let own = |name: &&str| {
+        !["panic", "abort", "rust_", "__rust", "core::", "std::", "alloc::"]
+            .iter()
+            .any(|part| name.contains(part))
+    };
+    let names = backtrace.frames().iter().filter_map(wasmtime::FrameInfo::func_name);
+    names.filter(own).map(|name| name.chars().take(200).collect()).next()
+}
+
+/// How a call ended, before it is judged.
+pub(crate) enum Ended<T> {
+    Returned(T),
+    Failed(wasmtime::Error),
+    TimedOut,
+}
+
+/// Runs the call within its wall clock.
+pub(crate) async fn bounded<T>(kind: Kind, call: impl Future<Output = wasmtime::Result<T>>) -> Ended<T> {
+    match tokio::time::timeout(kind.time_max(), call).await {
+        Ok(Ok(value)) => Ended::Returned(value),
+        Ok(Err(error)) => Ended::Failed(error),
+        Err(_) => Ended::TimedOut,
+    }
+}
+
+/// The error of a `send` that was cut short. Once a request may have reached the provider, nobody knows whether the
+/// message was made there, whatever the connector died of afterwards.
+pub(crate) fn of_send(error: CallError, may_have_acted: bool) -> CallError {
+    let cut_short = matches!(
+        error,
+        CallError::Trapped(_) | CallError::CpuExceeded(_) | CallError::TimedOut(_) | CallError::Garbage(_)
+    );
+    if cut_short && may_have_acted {
+        return CallError::Provider(Failure::Unknown(Cause::new(
+            "connector",
+            format!("The connector was stopped after its request had left: {error}."),
+        )));
+    }
+    error
+}

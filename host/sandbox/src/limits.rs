@@ -1,0 +1,185 @@
+//! Every limit of the room, with its unit and its reason, and the limiter that sums a guest's memories.
+
+use std::time::Duration;
+
+use wasmtime::{ResourceLimiter, Result};
+
+/// A larger component is refused before it is read: a Rust connector has 150 KiB, one with an embedded Python 18 MiB.
+pub(crate) const COMPONENT_BYTES_MAX: u64 = 48 << 20;
+/// A manifest is a page of text.
+pub(crate) const MANIFEST_BYTES_MAX: usize = 64 << 10;
+/// Compiling 18 MiB of Python takes up to 20 s on a small machine.
+pub(crate) const COMPILE_TIME_MAX: Duration = Duration::from_secs(180);
+
+/// How often the epoch moves; the grain of the CPU budget.
+pub(crate) const TICK: Duration = Duration::from_millis(5);
+/// CPU of `receive`: the provider waits for its answer, and reading JSON takes microseconds.
+pub(crate) const RECEIVE_CPU_MS: u64 = 200;
+/// CPU of every other call.
+pub(crate) const CALL_CPU_MS: u64 = 2_000;
+/// Wall clock of `receive`: providers give up after 5 to 15 s.
+pub(crate) const RECEIVE_TIME_MAX: Duration = Duration::from_secs(3);
+/// Wall clock of every other call.
+pub(crate) const CALL_TIME_MAX: Duration = Duration::from_secs(30);
+/// Wall clock of fetching an inbound file: 100 MiB at 350 KiB/s.
+pub(crate) const MEDIA_TIME_MAX: Duration = Duration::from_secs(300);
+
+/// Memory of one call when neither the manifest nor the operator says otherwise, in MiB.
+pub(crate) const MEMORY_MIB_DEFAULT: u32 = 32;
+/// The most that may be asked for, in MiB: what an embedded Python needs. Also the size of a slot of the pool.
+pub(crate) const MEMORY_MIB_MAX: u32 = 128;
+/// Linear memories of one call.
+pub(crate) const MEMORIES_MAX: usize = 4;
+/// Tables of one call.
+pub(crate) const TABLES_MAX: usize = 8;
+/// Core instances of one call: a component wraps its module in a few small ones.
+pub(crate) const INSTANCES_MAX: usize = 24;
+/// Elements of one table; the pool reserves them.
+pub(crate) const TABLE_ELEMENTS_MAX: usize = 20_000;
+/// Bytes that one import or export may carry from the guest to the host.
+pub(crate) const HOSTCALL_BYTES_MAX: usize = 4 << 20;
+/// Handles of resources that a guest may hold.
+pub(crate) const HANDLES_MAX: usize = 1_000;
+/// Entries of the WASI resource table.
+pub(crate) const RESOURCES_MAX: usize = 256;
+/// Random bytes for one request.
+pub(crate) const RANDOM_BYTES_MAX: u64 = 64 << 10;
+/// What is kept of a guest's last words, to find the place of a panic.
+pub(crate) const STDERR_BYTES_MAX: usize = 4 << 10;
+
+/// Slots of the pool, tried in this order; a machine that cannot reserve the address space takes fewer, then none.
+pub(crate) const POOL_SLOTS: [u32; 2] = [1_000, 100];
+/// Memory that a slot keeps between two calls, so that a small guest causes no page faults.
+pub(crate) const KEEP_RESIDENT_BYTES: usize = 256 << 10;
+/// Slots kept warm though nobody uses them.
+pub(crate) const WARM_SLOTS_MAX: u32 = 100;
+
+/// Calls of one plugin under way at once: a busy channel must not take the machine from the others.
+pub(crate) const CALLS_PER_PLUGIN: usize = 64;
+/// How long a call waits for its turn.
+pub(crate) const ADMISSION_WAIT: Duration = Duration::from_secs(1);
+
+/// Calls of host functions, log lines aside, in one guest call.
+pub(crate) const HOST_CALLS_MAX: u32 = 1_000;
+/// Calls to the provider in one guest call.
+pub(crate) const HTTP_CALLS_MAX: u32 = 20;
+/// Timeout of a call to the provider when the guest names none.
+pub(crate) const HTTP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// The longest timeout that a guest may name.
+pub(crate) const HTTP_TIMEOUT_MAX: Duration = Duration::from_secs(30);
+/// A provider's answer that goes into guest memory.
+pub(crate) const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// Header names and values of a provider's answer.
+pub(crate) const ANSWER_HEADER_BYTES_MAX: usize = 32 << 10;
+/// A file that is downloaded.
+pub(crate) const DOWNLOAD_BYTES_MAX: u64 = 100 << 20;
+/// What is kept of the answer when a download is refused.
+pub(crate) const DOWNLOAD_REFUSAL_BYTES_MAX: usize = 64 << 10;
+/// Parts of a multipart body.
+pub(crate) const PARTS_MAX: usize = 32;
+/// Files that one guest call may hold.
+pub(crate) const FILES_MAX: usize = 64;
+/// Bytes of one `media.read`.
+pub(crate) const MEDIA_READ_BYTES_MAX: u32 = 65_536;
+/// Bytes of a key in the channel's store.
+pub(crate) const KV_KEY_BYTES_MAX: usize = 256;
+/// Bytes of a value in the channel's store.
+pub(crate) const KV_VALUE_BYTES_MAX: usize = 16 << 10;
+/// Log lines of one guest call.
+pub(crate) const LOG_LINES_MAX: u32 = 200;
+/// Bytes of one log line.
+pub(crate) const LOG_LINE_BYTES_MAX: usize = 4 << 10;
+
+/// Events, and unreadable items, that one hook may make.
+pub(crate) const EVENTS_MAX: usize = 200;
+/// Pieces of one message.
+pub(crate) const CONTENT_MAX: usize = 100;
+/// Bytes of one text.
+pub(crate) const TEXT_BYTES_MAX: usize = 64 << 10;
+/// Bytes of an id that a provider or connector names.
+pub(crate) const ID_BYTES_MAX: usize = 1_024;
+/// Bytes of `attachment.source`.
+pub(crate) const SOURCE_BYTES_MAX: usize = 4_096;
+/// Bytes of a name, title or summary; longer ones are cut, since customers choose them.
+pub(crate) const LABEL_BYTES_MAX: usize = 1_024;
+/// Names of one person.
+pub(crate) const ALIASES_MAX: usize = 20;
+/// Characters of an error message of a connector.
+pub(crate) const FAILURE_CHARS_MAX: usize = 300;
+/// Bytes of an answer to a hook.
+pub(crate) const HOOK_ANSWER_BYTES_MAX: usize = 64 << 10;
+/// Notices of one report.
+pub(crate) const NOTICES_MAX: usize = 50;
+/// Pages of templates that are asked for.
+pub(crate) const TEMPLATE_PAGES_MAX: usize = 50;
+/// Templates of one account.
+pub(crate) const TEMPLATES_MAX: usize = 5_000;
+/// Bytes of a value of the set-up form.
+pub(crate) const FIELD_BYTES_MAX: usize = 8 << 10;
+/// Bytes of a handshake's echoed word.
+pub(crate) const CHALLENGE_BYTES_MAX: usize = 1_024;
+/// Shorter secrets are not searched for: they are words that people chose, and would be found in honest texts.
+pub(crate) const LEAK_BYTES_MIN: usize = 16;
+
+/// Sums all memories of a call: wasmtime's own limit is for each memory.
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    memory_bytes: usize,
+    memory_bytes_max: usize,
+    /// Whether the guest asked for more than it may have.
+    pub(crate) refused: bool,
+}
+
+impl Limiter {
+    pub(crate) fn new(memory_bytes_max: usize) -> Self {
+        Self {
+            memory_bytes: 0,
+            memory_bytes_max,
+            refused: false,
+        }
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+        let total = self.memory_bytes.saturating_add(desired.saturating_sub(current));
+        if total > self.memory_bytes_max {
+            self.refused = true;
+            return Ok(false);
+        }
+        self.memory_bytes = total;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+        Ok(desired <= TABLE_ELEMENTS_MAX)
+    }
+
+    fn instances(&self) -> usize {
+        INSTANCES_MAX
+    }
+
+    fn tables(&self) -> usize {
+        TABLES_MAX
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memories_are_summed() -> Result<()> {
+        let mut limiter = Limiter::new(100);
+        assert!(limiter.memory_growing(0, 60, None)?);
+        assert!(limiter.memory_growing(0, 40, None)?);
+        assert!(!limiter.refused);
+        assert!(!limiter.memory_growing(40, 41, None)?);
+        assert!(limiter.refused);
+        Ok(())
+    }
+}

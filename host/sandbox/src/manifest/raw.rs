@@ -1,0 +1,258 @@
+//! The shape of `connector.toml`, as it is written. Unknown keys are refused, so that a misspelt rule is no rule.
+
+use std::collections::BTreeMap;
+
+use mantle_model::capabilities::{AttachmentRule, Capabilities, CaptionRule, Delivery, RefusedTypes, TextRule, Window};
+use serde::Deserialize;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Manifest {
+    pub connector: Connector,
+    #[serde(default)]
+    pub fields: Vec<Field>,
+    #[serde(default)]
+    pub generated: Vec<Generated>,
+    pub verification: Verification,
+    pub challenge: Option<Challenge>,
+    pub webhook: Webhook,
+    #[serde(default)]
+    pub credentials: Vec<Credential>,
+    #[serde(default)]
+    pub egress: Vec<Egress>,
+    #[serde(default)]
+    pub limits: Limits,
+    pub capabilities: RawCapabilities,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Connector {
+    pub name: String,
+    pub title: String,
+    pub version: String,
+    #[serde(default)]
+    pub description: String,
+    pub inboxes: Vec<String>,
+    pub attribute: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Field {
+    pub name: String,
+    pub label: String,
+    #[serde(default)]
+    pub help: String,
+    pub kind: FieldKind,
+    #[serde(default)]
+    pub choices: Vec<String>,
+    #[serde(default)]
+    pub secret: bool,
+    #[serde(default = "yes")]
+    pub required: bool,
+    pub pattern: Option<String>,
+    pub example: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum FieldKind {
+    Text,
+    Choice,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Generated {
+    pub name: String,
+    pub length: usize,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) enum Verification {
+    Hmac {
+        algorithm: Algorithm,
+        encoding: Encoding,
+        header: String,
+        #[serde(default)]
+        prefix: String,
+        secret: String,
+        signed: Vec<String>,
+        #[serde(default)]
+        url_ports: UrlPorts,
+        body_digest: Option<BodyDigest>,
+    },
+    SharedSecret {
+        header: String,
+        secret: String,
+    },
+    Basic {
+        user: Option<String>,
+        secret: String,
+    },
+    None {},
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Algorithm {
+    Sha1,
+    Sha256,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Encoding {
+    Hex,
+    Base64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum UrlPorts {
+    /// Only the address as it is registered.
+    #[default]
+    AsIs,
+    /// With the port and without it.
+    Either,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BodyDigest {
+    pub parameter: String,
+    pub algorithm: Algorithm,
+    pub encoding: Encoding,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum Challenge {
+    /// The provider asks with a query and expects one of its values back.
+    Query {
+        method: String,
+        #[serde(default)]
+        when: BTreeMap<String, String>,
+        token: ChallengeToken,
+        answer: ChallengeAnswer,
+    },
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChallengeToken {
+    pub parameter: String,
+    pub secret: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChallengeAnswer {
+    pub parameter: String,
+    pub content_type: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Webhook {
+    pub methods: Vec<String>,
+    pub registration: Registration,
+    pub answer: WebhookAnswer,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Registration {
+    Automatic,
+    Manual,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WebhookAnswer {
+    pub status: u16,
+    pub content_type: Option<String>,
+    #[serde(default)]
+    pub body: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Credential {
+    pub name: String,
+    pub inject: Vec<Inject>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum Inject {
+    Bearer { secret: String },
+    Basic { user_field: String, secret: String },
+    Header { name: String, secret: String },
+    Query { name: String, secret: String },
+    Path { placeholder: String, secret: String },
+    Json { pointer: String, secret: String },
+}
+
+impl Inject {
+    pub(crate) fn secret(&self) -> &str {
+        match self {
+            Self::Bearer { secret }
+            | Self::Basic { secret, .. }
+            | Self::Header { secret, .. }
+            | Self::Query { secret, .. }
+            | Self::Path { secret, .. }
+            | Self::Json { secret, .. } => secret,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Egress {
+    pub origin: String,
+    #[serde(default)]
+    pub methods: Vec<String>,
+    #[serde(default)]
+    pub paths: Vec<String>,
+    #[serde(default)]
+    pub credentials: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limits {
+    pub memory_mib: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawCapabilities {
+    pub text: TextRule,
+    pub caption: Option<CaptionRule>,
+    #[serde(default)]
+    pub attachments: Vec<AttachmentRule>,
+    #[serde(default)]
+    pub refused: Vec<RefusedTypes>,
+    pub window: Option<Window>,
+    pub delivery: Delivery,
+}
+
+impl From<RawCapabilities> for Capabilities {
+    fn from(raw: RawCapabilities) -> Self {
+        Self {
+            text: raw.text,
+            caption: raw.caption,
+            attachments: raw.attachments,
+            refused: raw.refused,
+            window: raw.window,
+            delivery: raw.delivery,
+        }
+    }
+}

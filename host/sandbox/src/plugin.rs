@@ -1,0 +1,388 @@
+//! One loaded version of one connector, and the calls into it.
+//!
+//! Invariants: immutable; a call uses one version from end to end; what a guest returns is checked and converted
+//! before anybody else sees it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mantle_egress::{Egress, Policy};
+use mantle_model::capabilities::Capabilities;
+use mantle_model::clock::Clock;
+use mantle_model::hook::{Answer, Hook};
+use mantle_model::inbound::Alias;
+use mantle_model::outbound::{Outgoing, Sent};
+use mantle_model::secret::Secrets;
+use tokio::sync::Semaphore;
+use wasmtime::Engine;
+
+use crate::bindings::{self, MinimalPre};
+use crate::call::{Call, CallState, Kind, bounded, of_send};
+use crate::convert::{self, garbage};
+use crate::form::{Field, FieldProblem};
+use crate::limits;
+use crate::manifest::Manifest;
+use crate::shelf::{Shelf, ShelfFile};
+use crate::values::{
+    Abilities, CallError, ChannelContext, HealthReport, Inbound, Profile, ProviderAccount, Template, Verdict,
+};
+use crate::verify;
+
+/// One loaded version of one connector: immutable; a call uses one version from end to end.
+pub struct Plugin {
+    pub(crate) parts: Arc<Parts>,
+    pub(crate) exports: Exports,
+    pub(crate) permits: Arc<Semaphore>,
+}
+
+/// What host functions need of their plugin.
+pub(crate) struct Parts {
+    pub name: String,
+    pub digest: String,
+    pub manifest: Manifest,
+    pub policy: Policy,
+    pub egress: Egress,
+    pub secrets: Secrets,
+    pub memory_bytes_max: usize,
+    pub engine: Engine,
+    pub shelf: Arc<dyn Shelf>,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The type-checked exports, ready to be instantiated.
+pub(crate) struct Exports {
+    pub minimal: MinimalPre<CallState>,
+    pub lifecycle: Option<bindings::lifecycle::WithLifecyclePre<CallState>>,
+    pub inbound_media: Option<bindings::inbound_media::WithInboundMediaPre<CallState>>,
+    pub profile: Option<bindings::profile::WithProfilePre<CallState>>,
+    pub templates: Option<bindings::templates::WithTemplatesPre<CallState>>,
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plugin")
+            .field("name", &self.parts.name)
+            .field("version", &self.parts.manifest.version)
+            .field("digest", &self.parts.digest)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the connector says of itself.
+impl Plugin {
+    /// Its key in `plugins.toml`, which stands in routes.
+    pub fn name(&self) -> &str {
+        &self.parts.name
+    }
+    /// Its own name, from the manifest.
+    pub fn connector(&self) -> &str {
+        &self.parts.manifest.name
+    }
+    pub fn title(&self) -> &str {
+        &self.parts.manifest.title
+    }
+    pub fn version(&self) -> &str {
+        &self.parts.manifest.version
+    }
+    /// SHA-256 of the component, hex.
+    pub fn digest(&self) -> &str {
+        &self.parts.digest
+    }
+    /// The word in contact attributes: `telegram`.
+    pub fn attribute(&self) -> &str {
+        &self.parts.manifest.attribute
+    }
+    pub fn description(&self) -> &str {
+        &self.parts.manifest.description
+    }
+    pub fn inboxes(&self) -> &[String] {
+        &self.parts.manifest.inboxes
+    }
+    pub fn fields(&self) -> &[Field] {
+        self.parts.manifest.form.fields()
+    }
+    /// Names and lengths of the secrets that the host makes for each channel.
+    pub fn generated(&self) -> &[(String, usize)] {
+        &self.parts.manifest.generated
+    }
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.parts.manifest.capabilities
+    }
+    pub fn abilities(&self) -> Abilities {
+        Abilities {
+            lifecycle: self.exports.lifecycle.is_some(),
+            inbound_media: self.exports.inbound_media.is_some(),
+            profile: self.exports.profile.is_some(),
+            templates: self.exports.templates.is_some(),
+        }
+    }
+    /// What it may reach: what the manifest asks for and the operator has granted.
+    pub fn policy(&self) -> &Policy {
+        &self.parts.policy
+    }
+    /// Memory of one call, in bytes.
+    pub fn memory_bytes_max(&self) -> usize {
+        self.parts.memory_bytes_max
+    }
+    /// Secrets of the plugin's own table in `plugins.toml`.
+    pub fn secrets(&self) -> &Secrets {
+        &self.parts.secrets
+    }
+    /// Whether the connector wires the webhook itself, or a person does.
+    pub fn registers_webhook(&self) -> bool {
+        self.parts.manifest.registers_webhook
+    }
+    /// What the provider is answered when the connector gives no answer of its own.
+    pub fn default_answer(&self) -> Answer {
+        self.parts.manifest.answer.clone()
+    }
+
+    /// Whether the values fit the set-up form. A secret that the plugin itself has may be left out.
+    ///
+    /// # Errors
+    /// The name of the first field that is wrong, and one sentence with the fix. It never quotes the value.
+    pub fn check_fields(&self, values: &BTreeMap<String, String>) -> Result<(), FieldProblem> {
+        self.parts.manifest.form.check(values, &self.parts.secrets)
+    }
+
+    /// The manifest's recipe over the raw hook. Constant time in the secrets; runs no guest code. `url` is the
+    /// public address as the provider knows it, query included.
+    pub fn verify(&self, secrets: &Secrets, hook: &Hook, url: &str) -> Verdict {
+        verify::verify(&self.parts.manifest, secrets, hook, url)
+    }
+}
+
+/// The calls. Each is one fresh instance.
+impl Plugin {
+    async fn open(&self, kind: Kind, context: &ChannelContext) -> Result<Call, CallError> {
+        let turn = Arc::clone(&self.permits).acquire_owned();
+        let Ok(Ok(permit)) = tokio::time::timeout(limits::ADMISSION_WAIT, turn).await else {
+            return Err(CallError::Busy);
+        };
+        Ok(Call::new(kind, Arc::clone(&self.parts), context.clone(), permit))
+    }
+
+    /// # Errors
+    /// See [`CallError`]. 3 s of wall clock, 200 ms of CPU.
+    pub async fn receive(&self, context: &ChannelContext, hook: &Hook) -> Result<Inbound, CallError> {
+        let mut call = self.open(Kind::Receive, context).await?;
+        let hook = convert::hook(hook);
+        let ended = bounded(Kind::Receive, async {
+            let guest = self.exports.minimal.instantiate_async(&mut call.store).await?;
+            guest
+                .mantle_connector_connector()
+                .call_receive(&mut call.store, &hook)
+                .await
+        })
+        .await;
+        let inbound = call
+            .judge(ended)?
+            .map_err(|error| convert::receive_error(&context.secrets, error))?;
+        convert::inbound(inbound).map_err(|problem| self.garbage(context, problem))
+    }
+
+    /// # Errors
+    /// See [`CallError`]. 30 s of wall clock, 2 s of CPU. When the connector is stopped after a request may have
+    /// reached the provider, the error is [`mantle_model::failure::Failure::Unknown`].
+    pub async fn send(&self, context: &ChannelContext, message: &Outgoing) -> Result<Sent, CallError> {
+        let mut call = self.open(Kind::Act, context).await?;
+        let outgoing = convert::outgoing(&mut call, message)?;
+        let ended = bounded(Kind::Act, async {
+            let guest = self.exports.minimal.instantiate_async(&mut call.store).await?;
+            guest
+                .mantle_connector_connector()
+                .call_send(&mut call.store, &outgoing)
+                .await
+        })
+        .await;
+        let acted = call.store.data().may_have_acted;
+        let sent = call.judge(ended).map_err(|error| of_send(error, acted))?;
+        let sent = sent.map_err(|error| convert::call_error(&context.secrets, error))?;
+        convert::sent(sent).map_err(|problem| of_send(self.garbage(context, problem), acted))
+    }
+
+    /// Proves the credentials and changes nothing.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn identify(&self, context: &ChannelContext) -> Result<ProviderAccount, CallError> {
+        let exports = self
+            .exports
+            .lifecycle
+            .as_ref()
+            .ok_or(CallError::Unsupported("lifecycle"))?;
+        let mut call = self.open(Kind::Act, context).await?;
+        let ended = bounded(Kind::Act, async {
+            let guest = exports.instantiate_async(&mut call.store).await?;
+            guest.mantle_connector_lifecycle().call_identify(&mut call.store).await
+        })
+        .await;
+        let account = call
+            .judge(ended)?
+            .map_err(|error| convert::connect_error(&context.secrets, error))?;
+        convert::account(account).map_err(|problem| self.garbage(context, problem))
+    }
+
+    /// Wires the provider's webhook to the channel's hook.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn connect(&self, context: &ChannelContext) -> Result<HealthReport, CallError> {
+        let exports = self
+            .exports
+            .lifecycle
+            .as_ref()
+            .ok_or(CallError::Unsupported("lifecycle"))?;
+        let mut call = self.open(Kind::Act, context).await?;
+        let ended = bounded(Kind::Act, async {
+            let guest = exports.instantiate_async(&mut call.store).await?;
+            guest.mantle_connector_lifecycle().call_connect(&mut call.store).await
+        })
+        .await;
+        let connection = call
+            .judge(ended)?
+            .map_err(|error| convert::connect_error(&context.secrets, error))?;
+        convert::connection(&context.secrets, connection).map_err(|problem| self.garbage(context, problem))
+    }
+
+    /// Takes the webhook away, if it is still ours.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn disconnect(&self, context: &ChannelContext) -> Result<(), CallError> {
+        let exports = self
+            .exports
+            .lifecycle
+            .as_ref()
+            .ok_or(CallError::Unsupported("lifecycle"))?;
+        let mut call = self.open(Kind::Act, context).await?;
+        let ended = bounded(Kind::Act, async {
+            let guest = exports.instantiate_async(&mut call.store).await?;
+            guest
+                .mantle_connector_lifecycle()
+                .call_disconnect(&mut call.store)
+                .await
+        })
+        .await;
+        call.judge(ended)?
+            .map_err(|error| convert::call_error(&context.secrets, error))
+    }
+
+    /// How the channel is.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn check(&self, context: &ChannelContext) -> Result<HealthReport, CallError> {
+        let exports = self
+            .exports
+            .lifecycle
+            .as_ref()
+            .ok_or(CallError::Unsupported("lifecycle"))?;
+        let mut call = self.open(Kind::Act, context).await?;
+        let ended = bounded(Kind::Act, async {
+            let guest = exports.instantiate_async(&mut call.store).await?;
+            guest.mantle_connector_lifecycle().call_check(&mut call.store).await
+        })
+        .await;
+        let report = call
+            .judge(ended)?
+            .map_err(|error| convert::call_error(&context.secrets, error))?;
+        convert::report(&context.secrets, report).map_err(|problem| self.garbage(context, problem))
+    }
+
+    /// Fetches the file of an inbound attachment into the shelf.
+    ///
+    /// # Errors
+    /// See [`CallError`]. 5 min of wall clock.
+    pub async fn fetch_media(&self, context: &ChannelContext, source: &str) -> Result<ShelfFile, CallError> {
+        let exports = self
+            .exports
+            .inbound_media
+            .as_ref()
+            .ok_or(CallError::Unsupported("inbound-media"))?;
+        let mut call = self.open(Kind::FetchMedia, context).await?;
+        let ended = bounded(Kind::FetchMedia, async {
+            let guest = exports.instantiate_async(&mut call.store).await?;
+            guest
+                .mantle_connector_inbound_media()
+                .call_fetch(&mut call.store, source)
+                .await
+        })
+        .await;
+        let fetched = call
+            .judge(ended)?
+            .map_err(|error| convert::call_error(&context.secrets, error))?;
+        convert::fetched(call.store.data(), fetched).map_err(|problem| self.garbage(context, problem))
+    }
+
+    /// What the provider tells about a person.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn look_up(&self, context: &ChannelContext, aliases: &[Alias]) -> Result<Option<Profile>, CallError> {
+        let exports = self.exports.profile.as_ref().ok_or(CallError::Unsupported("profile"))?;
+        let mut call = self.open(Kind::Act, context).await?;
+        let aliases = aliases.iter().map(convert::alias_to_guest).collect::<Vec<_>>();
+        let ended = bounded(Kind::Act, async {
+            let guest = exports.instantiate_async(&mut call.store).await?;
+            guest
+                .mantle_connector_profile()
+                .call_look_up(&mut call.store, &aliases)
+                .await
+        })
+        .await;
+        let details = call
+            .judge(ended)?
+            .map_err(|error| convert::call_error(&context.secrets, error))?;
+        let profile = details
+            .map(|details| convert::profile(call.store.data(), details))
+            .transpose();
+        profile.map_err(|problem| self.garbage(context, problem))
+    }
+
+    /// All templates of the account.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn templates(&self, context: &ChannelContext) -> Result<Vec<Template>, CallError> {
+        let exports = self
+            .exports
+            .templates
+            .as_ref()
+            .ok_or(CallError::Unsupported("templates"))?;
+        let mut templates = Vec::new();
+        let mut cursor: Option<String> = None;
+        for _ in 0..limits::TEMPLATE_PAGES_MAX {
+            let mut call = self.open(Kind::Act, context).await?;
+            let ended = bounded(Kind::Act, async {
+                let guest = exports.instantiate_async(&mut call.store).await?;
+                guest
+                    .mantle_connector_templates()
+                    .call_list_page(&mut call.store, cursor.as_deref())
+                    .await
+            })
+            .await;
+            let page = call
+                .judge(ended)?
+                .map_err(|error| convert::call_error(&context.secrets, error))?;
+            templates.extend(page.templates.into_iter().map(convert::template));
+            if templates.len() > limits::TEMPLATES_MAX {
+                return Err(self.garbage(context, format!("more than {} templates", limits::TEMPLATES_MAX)));
+            }
+            match page.next {
+                None => return Ok(templates),
+                next if next == cursor => return Err(self.garbage(context, "the same page of templates twice")),
+                next => cursor = next,
+            }
+        }
+        Err(self.garbage(
+            context,
+            format!("more than {} pages of templates", limits::TEMPLATE_PAGES_MAX),
+        ))
+    }
+
+    /// What came back breaks the rules of the interface: said once, here.
+    fn garbage(&self, context: &ChannelContext, problem: impl Into<String>) -> CallError {
+        garbage(&self.parts.name, context, problem.into())
+    }
+}
