@@ -158,7 +158,7 @@ impl Response {
         if let Ok(seconds) = value.parse::<u64>() {
             return seconds.checked_mul(1000);
         }
-        let at = time::parse_rfc2822(value)?;
+        let at = time::parse_http_date(value)?;
         Some(u64::try_from(at.saturating_sub(now)).unwrap_or(0))
     }
 }
@@ -193,4 +193,40 @@ pub(crate) fn find_header<'a>(headers: &'a [(String, String)], name: &str) -> Op
         .iter()
         .find(|(key, _)| key.eq_ignore_ascii_case(name))
         .map(|(_, value)| value.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Body, Request, Response, form_pairs};
+
+    #[test]
+    fn pairs_are_encoded_into_the_address_and_the_body() {
+        let request = Request::post("https://api.example/x?a=1")
+            .query([("to", "+49 30"), ("q", "a&b")])
+            .form([("Body", "Grüße & mehr"), ("MediaUrl", "one"), ("MediaUrl", "two")]);
+        assert_eq!(request.url, "https://api.example/x?a=1&to=%2B49+30&q=a%26b");
+        let Body::Bytes(body) = request.body else {
+            panic!("a form is bytes")
+        };
+        let pairs = form_pairs(&body);
+        let expected = [("Body", "Grüße & mehr"), ("MediaUrl", "one"), ("MediaUrl", "two")];
+        assert_eq!(pairs, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let answer = |value: &str| Response {
+            status: 429,
+            headers: vec![("Retry-After".to_owned(), value.to_owned())],
+            body: Vec::new(),
+        };
+        let now = 1_795_000_000_000;
+        assert_eq!(answer("7").retry_after_ms(now), Some(7_000));
+        assert_eq!(
+            answer("Wed, 18 Nov 2026 11:07:40 GMT").retry_after_ms(now),
+            Some(60_000)
+        );
+        assert_eq!(answer("Wed, 18 Nov 2026 11:05:40 GMT").retry_after_ms(now), Some(0));
+        assert_eq!(answer("soon").retry_after_ms(now), None);
+    }
 }

@@ -23,6 +23,8 @@
 mod case;
 mod record;
 mod script;
+#[cfg(test)]
+mod tests;
 
 use std::fs;
 use std::path::{Path, PathBuf};

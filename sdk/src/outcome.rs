@@ -158,3 +158,54 @@ fn sentence(message: String) -> String {
     cut.push('…');
     cut
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{MESSAGE_CHARS_MAX, sentence};
+    use crate::http::{Error, ErrorKind};
+    use crate::values::CallError;
+
+    fn broken(kind: ErrorKind, request_sent: bool) -> Error {
+        Error {
+            kind,
+            message: "why".to_owned(),
+            request_sent,
+        }
+    }
+
+    #[test]
+    fn evidence_decides_what_a_broken_exchange_means() {
+        let case = |error: CallError| match error {
+            CallError::Transient(failure) => ("transient", failure.code),
+            CallError::Ambiguous(failure) => ("ambiguous", failure.code),
+            CallError::Refused(refusal) => ("refused", refusal.code),
+            CallError::RateLimited(_) | CallError::Unauthorized(_) => ("never", String::new()),
+        };
+        for (kind, making, reading) in [
+            (broken(ErrorKind::Dns, false), "transient", "transient"),
+            (broken(ErrorKind::Connect, false), "transient", "transient"),
+            (broken(ErrorKind::Timeout, false), "transient", "transient"),
+            (broken(ErrorKind::Timeout, true), "ambiguous", "transient"),
+            (broken(ErrorKind::Broken, true), "ambiguous", "transient"),
+            (broken(ErrorKind::TooLarge, true), "ambiguous", "transient"),
+            (broken(ErrorKind::Denied, false), "refused", "refused"),
+            (broken(ErrorKind::Exhausted, false), "refused", "refused"),
+        ] {
+            assert_eq!(
+                case(CallError::from(kind.clone())),
+                (making, kind.kind.code().to_owned()),
+                "{kind:?}"
+            );
+            assert_eq!(case(CallError::reading(kind.clone())).0, reading, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn messages_are_cut_between_characters() {
+        let long = "ä".repeat(MESSAGE_CHARS_MAX + 1);
+        let cut = sentence(long);
+        assert_eq!(cut.chars().count(), MESSAGE_CHARS_MAX);
+        assert!(cut.ends_with('…'));
+        assert_eq!(sentence("short".to_owned()), "short");
+    }
+}
