@@ -1,13 +1,13 @@
 //! One update in, its events out. Telegram posts one update at a time, with one key beside `update_id`.
 
-use mantle_sdk::connector::{Answer, Hook, Inbound, Malformed, ReceiveError};
+use mantle_sdk::connector::{Hook, Inbound, Malformed, ReceiveError};
 use mantle_sdk::log::Level;
 use mantle_sdk::values::{
     Alias, AliasKind, Author, Chat, Choice, Content, Edit, Event, EventBody, Group, Message, Notice, NoticeLevel,
     Person, Quote, Reach, Reachability, Reaction, TimeMs,
 };
 use mantle_sdk::{Host, time};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::content;
 use crate::wire::{
@@ -197,12 +197,11 @@ impl Update<'_> {
                 })],
             )
         };
-        // Telegram runs this answer as a call: the button stops spinning without a call of our own.
-        let answer = json!({"method": "answerCallbackQuery", "callback_query_id": query.id});
-        Ok(Inbound {
-            answer: Some(Answer::text(200, "application/json", answer.to_string())),
-            ..Inbound::of(Event::new(self.key(), self.received_at, EventBody::Message(message)))
-        })
+        Ok(Inbound::of(Event::new(
+            self.key(),
+            self.received_at,
+            EventBody::Message(message),
+        )))
     }
 
     fn reaction(&self) -> Result<Inbound, ReceiveError> {
