@@ -1,1 +1,206 @@
-//! Intercom.
+//! Intercom, REST version 2.16.
+//!
+//! Invariants: what is sent as the customer is plain text; a write that might double says so; a wrong field in an
+//! answer hides that field and nothing else; no token, message text or phone number is logged.
+//! Knows nothing of OAuth and of the panel.
+
+mod api;
+mod connect;
+mod contacts;
+mod conversations;
+mod files;
+mod html;
+mod pace;
+mod phone;
+mod region;
+mod reply;
+mod trail;
+mod trouble;
+mod voice;
+mod webhook;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use mantle_egress::{ByteStream, Egress};
+use mantle_model::clock::Clock;
+use mantle_model::inbound::Person;
+use mantle_model::secret::Secret;
+use serde_json::json;
+
+use api::Api;
+use conversations::{Draft, Mark};
+use region::Region;
+use voice::OperatorCache;
+
+use crate::{
+    Access, ChannelLabel, Contact, ContactMatch, Fetched, Inbox, InboxError, InboxEvent, Opened, Operator, Part,
+    Profile, ReplyFile, Trail, Upload, Voice, Written,
+};
+
+/// What the operator gives, and what it runs on.
+pub struct IntercomConfig {
+    /// Of the operator's Intercom app; several while one is being rotated. Without one no webhook is believed.
+    pub client_secret: Vec<Secret>,
+    pub egress: Arc<Egress>,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// All workspaces at Intercom.
+pub struct Intercom {
+    client_secret: Vec<Secret>,
+    api: Api,
+    team: OperatorCache,
+}
+
+impl Intercom {
+    #[must_use]
+    pub fn new(config: IntercomConfig) -> Self {
+        Self {
+            client_secret: config.client_secret,
+            api: Api::new(config.egress, config.clock),
+            team: OperatorCache::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl Inbox for Intercom {
+    async fn connect(&self, token: &Secret) -> Result<Profile, InboxError> {
+        self.api.connect(token).await
+    }
+
+    async fn prepare_channel(&self, access: &Access, label: &ChannelLabel) -> Result<(), InboxError> {
+        Ok(self.api.prepare_channel(access, label).await?)
+    }
+
+    async fn operators(&self, access: &Access) -> Result<Vec<Operator>, InboxError> {
+        self.team.forget(access);
+        Ok(self.team.list(&self.api, access).await?)
+    }
+
+    async fn find_contact(
+        &self,
+        access: &Access,
+        label: &ChannelLabel,
+        person: &Person,
+        prefer_users: bool,
+    ) -> Result<ContactMatch, InboxError> {
+        self.api.find_contact(access, label, person, prefer_users).await
+    }
+
+    async fn create_contact(
+        &self,
+        access: &Access,
+        label: &ChannelLabel,
+        person: &Person,
+    ) -> Result<Contact, InboxError> {
+        self.api.create_contact(access, label, person).await
+    }
+
+    async fn refresh_contact(
+        &self,
+        access: &Access,
+        label: &ChannelLabel,
+        contact: &str,
+        person: &Person,
+        written_name: Option<&str>,
+    ) -> Result<Contact, InboxError> {
+        self.api
+            .refresh_contact(access, label, contact, person, written_name)
+            .await
+    }
+
+    async fn open_conversation(&self, access: &Access, part: Part<'_>) -> Result<Opened, InboxError> {
+        self.api.open_conversation(access, part).await
+    }
+
+    async fn label_conversation(
+        &self,
+        access: &Access,
+        conversation: &str,
+        label: &ChannelLabel,
+        person: &Person,
+        tag: bool,
+    ) -> Result<(), InboxError> {
+        let mark = Mark { label, person, tag };
+        self.api
+            .label_conversation(access, &self.team, conversation, mark)
+            .await
+    }
+
+    async fn append(&self, access: &Access, conversation: &str, part: Part<'_>) -> Result<Option<String>, InboxError> {
+        self.api.append(access, conversation, part).await
+    }
+
+    async fn note(
+        &self,
+        access: &Access,
+        conversation: &str,
+        voice: &Voice,
+        html: &str,
+    ) -> Result<Written, InboxError> {
+        let reply = json!({"message_type": "note", "type": "admin", "body": html});
+        let draft = Draft {
+            conversation,
+            reply,
+            files: Vec::new(),
+        };
+        self.api.write_as_admin(access, &self.team, voice, draft).await
+    }
+
+    async fn comment(
+        &self,
+        access: &Access,
+        conversation: &str,
+        voice: &Voice,
+        text: &str,
+        files: Vec<Upload>,
+    ) -> Result<Written, InboxError> {
+        let names: Vec<String> = files.iter().map(|file| files::safe_name(&file.name)).collect();
+        // The customer has it already: Intercom must not tell them again by e-mail or in its messenger.
+        let reply = json!({
+            "message_type": "comment",
+            "type": "admin",
+            "body": files::body_text(text, &names),
+            "skip_notifications": true,
+        });
+        let draft = Draft {
+            conversation,
+            reply,
+            files,
+        };
+        self.api.write_as_admin(access, &self.team, voice, draft).await
+    }
+
+    async fn locate(&self, access: &Access, trail: &Trail) -> Result<Option<Opened>, InboxError> {
+        self.api.locate(access, trail).await
+    }
+
+    async fn fetch_reply(&self, access: &Access, conversation: &str, part: &str) -> Result<Fetched, InboxError> {
+        self.api.fetch_reply(access, conversation, part).await
+    }
+
+    async fn download(&self, file: &ReplyFile) -> Result<ByteStream, InboxError> {
+        self.api.download(file).await
+    }
+
+    fn verify_webhook(&self, headers: &[(String, String)], body: &[u8]) -> bool {
+        webhook::verify(&self.client_secret, headers, body)
+    }
+
+    fn parse_webhook(&self, body: &[u8]) -> Result<Vec<InboxEvent>, String> {
+        webhook::parse(body)
+    }
+
+    fn conversation_url(&self, platform_id: &str, facts: &BTreeMap<String, String>, conversation: &str) -> String {
+        let region = facts.get("region").map_or(Region::Us, |name| Region::named(name));
+        format!(
+            "https://{}/a/inbox/{platform_id}/inbox/conversation/{}",
+            region.app_host(),
+            api::segment(conversation)
+        )
+    }
+}

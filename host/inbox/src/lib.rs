@@ -6,6 +6,8 @@
 
 pub mod intercom;
 
+pub use intercom::{Intercom, IntercomConfig};
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
