@@ -71,10 +71,10 @@ pub fn call<T: DeserializeOwned>(host: &dyn Host, request: Request, repeat: Repe
             )
         });
     }
-    Err(refused(host, &response, repeat))
+    Err(refused(&response, repeat))
 }
 
-fn refused(host: &dyn Host, response: &Response, repeat: Repeat) -> CallError {
+fn refused(response: &Response, repeat: Repeat) -> CallError {
     let problem: Problem = response.json().unwrap_or_default();
     if response.status >= 500 {
         // The message may have been made before the fault.
@@ -83,7 +83,16 @@ fn refused(host: &dyn Host, response: &Response, repeat: Repeat) -> CallError {
             .map_or_else(|| response.status.to_string(), |code| code.to_string());
         return unclear(repeat, &code, "Twilio had a temporary fault.");
     }
-    errors::call_error(&problem, response.status, response.retry_after_ms(host.now()))
+    errors::call_error(
+        &problem,
+        response.status,
+        response.header("retry-after").and_then(seconds_as_ms),
+    )
+}
+
+/// `Retry-After` in seconds, the form that Twilio uses.
+pub fn seconds_as_ms(seconds: &str) -> Option<u64> {
+    seconds.trim().parse::<u64>().ok()?.checked_mul(1_000)
 }
 
 fn unclear(repeat: Repeat, code: &str, message: &str) -> CallError {

@@ -48,7 +48,11 @@ fn refused(answer: &DownloadResponse) -> CallError {
     match answer.status {
         401 => CallError::unauthorized(code, "Twilio does not accept the account SID and auth token."),
         404 | 410 => gone(&code, "The file was deleted from the Twilio account."),
-        429 => CallError::rate_limited(retry_after_ms(answer), code, "Twilio asks to slow down."),
+        429 => CallError::rate_limited(
+            answer.header("retry-after").and_then(api::seconds_as_ms),
+            code,
+            "Twilio asks to slow down.",
+        ),
         // The signed address was too old, or the store had a fault: a new one is made the next time.
         403 | 500.. => CallError::transient(code, "Twilio could not deliver the file just now."),
         _ => gone(
@@ -56,16 +60,6 @@ fn refused(answer: &DownloadResponse) -> CallError {
             &format!("Twilio refused the file with the HTTP status {}.", answer.status),
         ),
     }
-}
-
-/// As seconds, the form that Twilio uses.
-fn retry_after_ms(answer: &DownloadResponse) -> Option<u64> {
-    answer
-        .header("retry-after")?
-        .trim()
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(1_000)
 }
 
 fn gone(code: &str, message: &str) -> CallError {

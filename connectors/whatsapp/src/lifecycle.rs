@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use crate::fields;
 use crate::graph::{self, Told};
-use crate::wire::loose;
+use crate::wire::Loose;
 
 #[derive(Deserialize)]
 struct Number {
@@ -31,8 +31,8 @@ struct Numbers {
 
 #[derive(Deserialize)]
 struct NumberId {
-    #[serde(default, deserialize_with = "loose")]
-    id: Option<String>,
+    #[serde(default)]
+    id: Loose,
 }
 
 pub fn identify(host: &dyn Host) -> Result<Account, ConnectError> {
@@ -76,7 +76,7 @@ fn number_of_account(host: &dyn Host, waba: &str, number_id: &str) -> Result<(),
 fn numbers(host: &dyn Host, waba: &str) -> Option<Vec<String>> {
     let request = graph::get(&format!("{waba}/phone_numbers")).query([("fields", "id"), ("limit", "100")]);
     let numbers: Numbers = graph::probe(host, request).ok()?.ok()?;
-    Some(numbers.data.into_iter().filter_map(|number| number.id).collect())
+    Some(numbers.data.into_iter().filter_map(|number| number.id.0).collect())
 }
 
 /// The field of the form that an error of Meta is about.

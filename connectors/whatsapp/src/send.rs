@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::graph::{self, Repeat};
-use crate::wire::loose;
+use crate::wire::Loose;
 use crate::{fields, phone};
 
 /// 100 MB documents take their time; ten seconds of the call's thirty are left for the message itself.
@@ -32,8 +32,8 @@ struct Accepted {
 
 #[derive(Deserialize)]
 struct Recipient {
-    #[serde(default, deserialize_with = "loose")]
-    wa_id: Option<String>,
+    #[serde(default)]
+    wa_id: Loose,
     user_id: Option<String>,
 }
 
@@ -46,8 +46,8 @@ struct Made {
 
 #[derive(Deserialize)]
 struct Uploaded {
-    #[serde(default, deserialize_with = "loose")]
-    id: Option<String>,
+    #[serde(default)]
+    id: Loose,
 }
 
 pub fn send(message: &Outgoing, host: &dyn Host) -> Result<Sent, CallError> {
@@ -135,6 +135,7 @@ pub fn uploaded(attachment: &OutgoingAttachment, number: &str, host: &dyn Host) 
     let uploaded: Uploaded = graph::call(host, request, Repeat::Harmless)?;
     let id = uploaded
         .id
+        .0
         .ok_or_else(|| CallError::transient("no-media-id", "WhatsApp took the file but did not name it."))?;
 
     let mut object = json!({ "id": id });

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::fields;
 use crate::graph::{self, Repeat};
-use crate::wire::loose;
+use crate::wire::Loose;
 
 /// Templates a page: their texts and examples must stay under the host's 1 MiB for an answer.
 const PAGE_SIZE: &str = "50";
@@ -34,8 +34,8 @@ struct Cursors {
 
 #[derive(Deserialize)]
 struct Entry {
-    #[serde(default, deserialize_with = "loose")]
-    id: Option<String>,
+    #[serde(default)]
+    id: Loose,
     name: String,
     language: String,
     #[serde(default)]
@@ -108,7 +108,10 @@ fn template(entry: Entry) -> Template {
         .collect();
     let footer = part("FOOTER").and_then(|footer| footer.text.clone());
     Template {
-        id: entry.id.unwrap_or_else(|| format!("{}:{}", entry.name, entry.language)),
+        id: entry
+            .id
+            .0
+            .unwrap_or_else(|| format!("{}:{}", entry.name, entry.language)),
         state: state(&entry.status),
         reason: entry
             .rejected_reason

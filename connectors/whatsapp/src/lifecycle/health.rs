@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::webhook;
 use crate::fields;
 use crate::graph::{self, Repeat};
-use crate::wire::loose;
+use crate::wire::Loose;
 
 const FIELDS: &str =
     "id,display_phone_number,verified_name,status,quality_rating,platform_type,name_status,health_status";
@@ -38,8 +38,8 @@ struct Entity {
 
 #[derive(Deserialize)]
 struct Obstacle {
-    #[serde(default, deserialize_with = "loose")]
-    error_code: Option<String>,
+    #[serde(default)]
+    error_code: Loose,
     error_description: Option<String>,
     possible_solution: Option<String>,
 }

@@ -15,7 +15,7 @@ pub fn order(order: &Order) -> String {
         .map(|item| {
             let product = item.product_retailer_id.as_deref().unwrap_or("a product");
             let quantity = item.quantity.as_deref().unwrap_or("1");
-            match (&item.item_price, &item.currency) {
+            match (item.item_price.as_deref(), item.currency.as_deref()) {
                 (Some(price), Some(currency)) => format!("{quantity} × {product} at {price} {currency}"),
                 (Some(price), None) => format!("{quantity} × {product} at {price}"),
                 (None, _) => format!("{quantity} × {product}"),

@@ -8,7 +8,7 @@ use crate::{errors, wire};
 
 pub fn event(raw: Value, scope: &Scope) -> Result<Option<Event>, String> {
     let status: wire::Status = serde_json::from_value(raw).map_err(|error| super::unreadable(&error))?;
-    let Some(id) = status.id else {
+    let Some(id) = status.id.0 else {
         return Err("The status names no message.".to_owned());
     };
     let state = match status.status.as_str() {
@@ -29,8 +29,8 @@ pub fn event(raw: Value, scope: &Scope) -> Result<Option<Event>, String> {
     // In a group every participant has statuses of its own.
     let participant = status
         .recipient_participant_user_id
-        .or(status.recipient_participant_id)
-        .or(status.participant_recipient_id);
+        .or(status.recipient_participant_id.0)
+        .or(status.participant_recipient_id.0);
     let key = match participant {
         Some(participant) => format!("{id}:{}:{participant}", status.status),
         None => format!("{id}:{}", status.status),
