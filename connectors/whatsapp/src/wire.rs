@@ -347,7 +347,7 @@ pub struct Status {
 }
 
 /// An id or a count: text here, a number there, empty or absent elsewhere. A type of its own and not a function on
-/// each field: the generated code of this file is a third smaller.
+/// each field, so that the generated code is there once.
 #[derive(Default)]
 pub struct Loose(pub Option<String>);
 

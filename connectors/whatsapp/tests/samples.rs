@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use mantle_connector_whatsapp::WhatsApp;
-use mantle_sdk::connector::{Connector, Hook, Inbound};
+use mantle_sdk::connector::{Connector, Hook, Inbound, ReceiveError};
 use mantle_sdk::host::Imports;
 use mantle_sdk::values::EventBody;
 use serde_json::Value;
@@ -18,7 +18,7 @@ fn samples() -> Option<PathBuf> {
     folder.is_dir().then_some(folder)
 }
 
-fn received(body: &Value) -> Inbound {
+fn received(body: &Value) -> Result<Inbound, ReceiveError> {
     let hook = Hook {
         method: "POST".to_owned(),
         query: Vec::new(),
@@ -27,7 +27,7 @@ fn received(body: &Value) -> Inbound {
         received_at: 1_795_000_000_000,
     };
     // Receiving asks the host for nothing, so its imports are never called.
-    WhatsApp::receive(hook, &Imports).unwrap()
+    WhatsApp::receive(hook, &Imports)
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn in_13_every_published_sample_is_read() {
         let file: serde_json::Map<String, Value> = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         for (name, body) in file {
             let place = format!("{}: {name}", path.display());
-            let inbound = received(&body);
+            let inbound = received(&body).unwrap();
             assert!(inbound.malformed.is_empty(), "{place}: {:?}", inbound.malformed);
             let expected = items(&body);
             let shown = inbound
