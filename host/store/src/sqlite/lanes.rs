@@ -231,7 +231,8 @@ impl SqliteStore {
         let ids = id_list(taken.iter().map(|claim| claim.lane.0));
         let mut events = self.next_events(&ids, now).await?;
         let rows = sqlx::query(
-            r"select lane.id, channel_id, direction, key, identity_id, tries, failing_since, ready_at
+            r"select lane.id, lane.channel_id, lane.direction, lane.key, lane.identity_id, lane.tries, lane.failing_since,
+                     lane.ready_at
               from json_each($1) wanted join lane on lane.id = wanted.value",
         )
         .bind(&ids)

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use sqlx::SqliteConnection;
+use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::StoreError;
@@ -212,6 +212,11 @@ async fn run(mut connection: SqliteConnection, mut jobs: mpsc::Receiver<Queued>)
         if !batch.is_empty() {
             commit(&mut connection, batch).await;
         }
+    }
+    // The next host starts with an empty log, and finds the file closed.
+    let _ = execute(&mut connection, "pragma wal_checkpoint(truncate)").await;
+    if let Err(error) = connection.close().await {
+        tracing::warn!(%error, "The database did not close cleanly: {error}");
     }
 }
 
