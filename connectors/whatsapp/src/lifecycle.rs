@@ -1,9 +1,8 @@
 //! Proving the credentials, pointing Meta's webhook at this channel, and watching the number's health.
 //!
 //! Meta knows three places for a webhook's address, the nearer wins: the number, the WhatsApp Business Account, the
-//! app. The channel takes the account's, with which the app is subscribed at the same time. When another channel of
-//! this host already holds the account's, the number gets an address of its own, so that two numbers of one account
-//! do not take each other's messages.
+//! app. An account with one number gets the address, and the app's subscription with it. In an account with more, the
+//! number gets an address of its own, so that nobody takes the messages of the others.
 
 mod health;
 mod webhook;
@@ -16,6 +15,7 @@ use serde::Deserialize;
 use crate::fields;
 use crate::graph::{self, Told};
 use crate::wire::Loose;
+use webhook::Subscriptions;
 
 #[derive(Deserialize)]
 struct Number {
@@ -114,12 +114,16 @@ pub fn connect(host: &dyn Host) -> Result<Connection, ConnectError> {
         Ok(subscriptions) => subscriptions,
         Err(told) => return by_hand(told, &hook_url),
     };
-    let sibling = subscriptions
-        .addresses()
-        .any(|address| webhook::is_sibling(address, &hook_url));
-    let set = match sibling {
-        true => webhook::set_on_number(host, &number_id, &hook_url)?,
+    let set = match is_shared(host, &waba, &number_id, &subscriptions) {
         false => webhook::set_on_account(host, &waba, &hook_url)?,
+        true => {
+            // Without a subscription of the app the number's address is never called. Where an address is set, there
+            // is one, and subscribing anew would clear it.
+            if subscriptions.addresses().next().is_none() {
+                webhook::subscribe_without_address(host, &waba)?;
+            }
+            webhook::set_on_number(host, &number_id, &hook_url)?
+        }
     };
     match set {
         Ok(()) => Ok(Connection {
@@ -128,6 +132,18 @@ pub fn connect(host: &dyn Host) -> Result<Connection, ConnectError> {
         }),
         Err(told) => by_hand(told, &hook_url),
     }
+}
+
+/// Whether other numbers depend on what is set for the account.
+fn is_shared(host: &dyn Host, waba: &str, number_id: &str, subscriptions: &Subscriptions) -> bool {
+    let hook_url = host.hook_url();
+    if subscriptions.addresses().any(|address| address == hook_url) {
+        return false;
+    }
+    let sibling = subscriptions
+        .addresses()
+        .any(|address| webhook::is_sibling(address, &hook_url));
+    sibling || numbers(host, waba).is_some_and(|ids| ids.iter().any(|id| id != number_id))
 }
 
 /// What a person can do at Meta is no failure of the channel; what passes by itself is.
@@ -163,7 +179,7 @@ pub fn disconnect(host: &dyn Host) -> Result<(), CallError> {
     let is_only_number = numbers(host, &waba).is_none_or(|ids| ids.len() <= 1);
     match is_only_number {
         true => webhook::unsubscribe(host, &waba),
-        false => webhook::clear_account(host, &waba),
+        false => webhook::subscribe_without_address(host, &waba),
     }
 }
 

@@ -99,8 +99,8 @@ pub fn clear_number(host: &dyn Host, number_id: &str) -> Result<(), CallError> {
     graph::call::<Value>(host, request, Repeat::Harmless).map(|_| ())
 }
 
-/// Subscribing without an address takes the account's away and leaves the app subscribed.
-pub fn clear_account(host: &dyn Host, waba: &str) -> Result<(), CallError> {
+/// Subscribing without an address takes the account's away, if there is one, and leaves the app subscribed.
+pub fn subscribe_without_address(host: &dyn Host, waba: &str) -> Result<(), CallError> {
     let request = graph::post(&format!("{waba}/subscribed_apps")).json(&json!({}));
     graph::call::<Value>(host, request, Repeat::Harmless).map(|_| ())
 }
