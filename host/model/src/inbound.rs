@@ -276,6 +276,10 @@ pub struct Notice {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most events are messages: a box would cost an allocation each and save room for the few others"
+)]
 pub enum EventBody {
     Message(Message),
     Status(Status),

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use cap_std::ambient_authority;
@@ -53,7 +53,14 @@ pub struct StoredFile {
 pub struct Files {
     dir: Arc<Dir>,
     /// Files that were put and whose row is not written yet: erasing another row of the same bytes leaves them.
-    expected: Arc<Mutex<HashMap<[u8; 32], u32>>>,
+    expected: Arc<Mutex<HashMap<[u8; 32], Expected>>>,
+}
+
+/// Rows on their way for one file.
+#[derive(Debug)]
+struct Expected {
+    count: u32,
+    since: Instant,
 }
 
 impl Files {
@@ -154,9 +161,9 @@ impl Files {
     /// The row of a put file is on disk, or will never be.
     pub(crate) fn arrived(&self, sha256: [u8; 32]) {
         let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = expected.get_mut(&sha256) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(rows) = expected.get_mut(&sha256) {
+            rows.count -= 1;
+            if rows.count == 0 {
                 expected.remove(&sha256);
             }
         }
@@ -164,7 +171,12 @@ impl Files {
 
     fn expect(&self, sha256: [u8; 32]) {
         let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
-        *expected.entry(sha256).or_default() += 1;
+        // Whoever put a file and failed before its row would be waited for until the end of the process.
+        expected.retain(|_, rows| rows.since.elapsed() < ORPHAN_AGE);
+        let since = Instant::now();
+        let rows = expected.entry(sha256).or_insert(Expected { count: 0, since });
+        rows.count += 1;
+        rows.since = since;
     }
 
     /// Deletes bytes that no row names any more, unless a row for the same bytes is on the way.
@@ -173,7 +185,10 @@ impl Files {
         blocking(move || {
             // Held while deleting: a put of the same bytes renames its file before or after, never in between.
             let expected = files.expected.lock().unwrap_or_else(PoisonError::into_inner);
-            if expected.contains_key(&sha256) {
+            if expected
+                .get(&sha256)
+                .is_some_and(|rows| rows.since.elapsed() < ORPHAN_AGE)
+            {
                 return Ok(());
             }
             absent_as_none(files.dir.remove_file(hex::encode(sha256)))?;

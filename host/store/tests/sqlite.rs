@@ -1,5 +1,7 @@
 //! What only the SQLite store promises: the file, the lock, the key, and what a crash leaves.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 

@@ -267,10 +267,13 @@ async fn one_by_one(connection: &mut SqliteConnection, batch: Vec<Queued>) {
     }
     for mut queued in batch {
         match isolated(connection, queued.job.as_mut()).await {
-            Ok(()) => good.push(queued),
-            Err(error) => {
-                stop_if_the_disk_lies(&error);
+            Isolated::Good => good.push(queued),
+            Isolated::Undone(error) => queued.job.refused(understood(error)),
+            Isolated::AllUndone(error) => {
+                refuse_all(connection, std::mem::take(&mut good), &error).await;
                 queued.job.refused(understood(error));
+                // If this fails, so does each job that follows, and is told so.
+                let _ = execute(connection, "begin immediate").await;
             }
         }
     }
@@ -280,19 +283,46 @@ async fn one_by_one(connection: &mut SqliteConnection, batch: Vec<Queued>) {
     }
 }
 
-async fn isolated(connection: &mut SqliteConnection, job: &mut dyn Job) -> Result<(), StoreError> {
-    execute(connection, "savepoint job").await?;
-    let outcome = job.attempt(connection).await;
-    if outcome.is_err() {
-        execute(connection, "rollback to job").await?;
+/// What became of one job among others.
+enum Isolated {
+    Good,
+    Undone(StoreError),
+    /// SQLite gave up the whole transaction, as it does when the disk is full: those before are undone too.
+    AllUndone(StoreError),
+}
+
+async fn isolated(connection: &mut SqliteConnection, job: &mut dyn Job) -> Isolated {
+    if let Err(error) = execute(connection, "savepoint job").await {
+        stop_if_the_disk_lies(&error);
+        return Isolated::AllUndone(error);
     }
-    execute(connection, "release job").await?;
-    outcome
+    let outcome = job.attempt(connection).await;
+    if let Err(error) = outcome {
+        stop_if_the_disk_lies(&error);
+        let undone = async {
+            execute(connection, "rollback to job").await?;
+            execute(connection, "release job").await
+        };
+        return match undone.await {
+            Ok(()) => Isolated::Undone(error),
+            Err(_) => Isolated::AllUndone(error),
+        };
+    }
+    match execute(connection, "release job").await {
+        Ok(()) => Isolated::Good,
+        Err(error) => {
+            stop_if_the_disk_lies(&error);
+            Isolated::AllUndone(error)
+        }
+    }
 }
 
 /// The commit did not happen, or its outcome is unknown: both are mended by doing it again.
 async fn refuse_all(connection: &mut SqliteConnection, batch: Vec<Queued>, error: &StoreError) {
     roll_back(connection, error).await;
+    if batch.is_empty() {
+        return;
+    }
     tracing::error!(jobs = batch.len(), %error, "A commit failed: {error}");
     for mut queued in batch {
         queued.job.refused(busy("the disk did not take the commit"));
@@ -436,6 +466,30 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(kept, 0);
+    }
+
+    #[tokio::test]
+    async fn a10_a_full_disk_refuses_what_does_not_fit_and_recovers() {
+        let test = TestStore::open().await.unwrap();
+        let pages = async |sql: &'static str| {
+            test.store
+                .write(async move |tx: &mut SqliteConnection| {
+                    sqlx::query(sql).execute(tx).await?;
+                    Ok(())
+                })
+                .await
+        };
+        // Fewer pages than there are mean: no page more.
+        pages("pragma max_page_count = 1").await.unwrap();
+        let big = "insert into kv (channel_id, key, value) values (1, x'01', zeroblob(1000000))";
+        let refused = pages(big).await;
+        assert!(matches!(refused, Err(StoreError::Busy(_))), "{refused:?}");
+        test.store
+            .write(async |tx: &mut SqliteConnection| put(tx, "small").await)
+            .await
+            .unwrap();
+        pages("pragma max_page_count = 1000000").await.unwrap();
+        pages(big).await.unwrap();
     }
 
     #[tokio::test]
