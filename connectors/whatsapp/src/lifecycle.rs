@@ -152,9 +152,10 @@ fn by_hand(told: Told, hook_url: &str) -> Result<Connection, ConnectError> {
         return Err(wrong(told, "business_account_id"));
     }
     let words = told.problem.words().unwrap_or("no reason given").trim_end_matches('.');
+    // What to do comes first: the end may be cut.
     let message = format!(
-        "Meta did not let the webhook be set ({words}). Set it by hand: Meta for Developers, your app, WhatsApp, \
-         Configuration; callback URL {hook_url}, the verify token of this channel, field “messages”."
+        "Set the webhook by hand: Meta for Developers, your app, WhatsApp, Configuration; callback URL {hook_url}, the \
+         verify token of this channel, field “messages”. Meta did not let it be set: {words}."
     );
     let notice = Notice::new(NoticeLevel::Broken, told.problem.code.to_string(), message);
     Ok(Connection {

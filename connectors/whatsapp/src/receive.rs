@@ -10,6 +10,8 @@ mod message;
 mod people;
 mod status;
 
+use std::collections::BTreeSet;
+
 use mantle_sdk::connector::{Hook, Inbound, Malformed, ReceiveError};
 use mantle_sdk::time;
 use mantle_sdk::values::{Event, EventBody, Notice, NoticeLevel, TimeMs};
@@ -31,6 +33,7 @@ pub fn receive(hook: &Hook) -> Result<Inbound, ReceiveError> {
     let mut found = Found {
         received_at: hook.received_at,
         events: Vec::new(),
+        keys: BTreeSet::new(),
         malformed: Vec::new(),
     };
     for (number, entry) in envelope.entry.into_iter().enumerate() {
@@ -47,6 +50,8 @@ pub fn receive(hook: &Hook) -> Result<Inbound, ReceiveError> {
 struct Found {
     received_at: TimeMs,
     events: Vec<Event>,
+    /// A batch that Meta repeats within a batch is told once.
+    keys: BTreeSet<String>,
     malformed: Vec<Malformed>,
 }
 
@@ -83,8 +88,7 @@ impl Found {
                 field => {
                     let told_at = milliseconds(entry.time.as_deref());
                     let waba = entry.id.as_deref();
-                    self.events
-                        .extend(account::notices(field, &change.value, waba, told_at, self.received_at));
+                    self.keep(account::notices(field, &change.value, waba, told_at, self.received_at));
                 }
             }
         }
@@ -120,15 +124,22 @@ impl Found {
         });
         // Beside a message they say why its body is missing, which the message shows by itself.
         if !about_messages {
-            self.events
-                .extend(traffic.errors.iter().map(|problem| trouble(problem, &scope)));
+            self.keep(traffic.errors.iter().map(|problem| trouble(problem, &scope)));
+        }
+    }
+
+    fn keep(&mut self, events: impl IntoIterator<Item = Event>) {
+        for event in events {
+            if self.keys.insert(event.key.clone()) {
+                self.events.push(event);
+            }
         }
     }
 
     fn items(&mut self, items: Vec<Value>, place: &str, read: impl Fn(Value) -> Result<Option<Event>, String>) {
         for (number, raw) in items.into_iter().enumerate() {
             match read(raw) {
-                Ok(event) => self.events.extend(event),
+                Ok(event) => self.keep(event),
                 Err(problem) => self
                     .malformed
                     .push(Malformed::new(format!("{place}[{number}]"), problem)),

@@ -89,7 +89,7 @@ pub struct Message {
     pub timestamp: Loose,
     #[serde(rename = "type")]
     pub kind: Option<String>,
-    pub group_id: Option<String>,
+    pub group_id: Loose,
     pub context: Option<Context>,
     pub referral: Option<Referral>,
     pub errors: Vec<Problem>,
@@ -177,7 +177,7 @@ pub struct CardOrganization {
 
 #[derive(Deserialize)]
 pub struct Reaction {
-    pub message_id: String,
+    pub message_id: Id,
     /// Absent or empty: taken back.
     pub emoji: Option<String>,
 }
@@ -235,13 +235,13 @@ pub struct OrderItem {
 
 #[derive(Deserialize)]
 pub struct Edit {
-    pub original_message_id: String,
+    pub original_message_id: Id,
     pub message: Option<Box<Message>>,
 }
 
 #[derive(Deserialize)]
 pub struct Revoke {
-    pub original_message_id: String,
+    pub original_message_id: Id,
 }
 
 #[derive(Deserialize)]
@@ -335,7 +335,8 @@ pub struct Status {
     pub status: String,
     #[serde(default)]
     pub timestamp: Loose,
-    pub biz_opaque_callback_data: Option<String>,
+    #[serde(default)]
+    pub biz_opaque_callback_data: Loose,
     #[serde(default)]
     pub recipient_participant_id: Loose,
     pub recipient_participant_user_id: Option<String>,
@@ -367,6 +368,18 @@ impl<'de> Deserialize<'de> for Loose {
             Value::Number(number) => Ok(Self(Some(number.to_string()))),
             _ => Err(serde::de::Error::custom("expected text or a number")),
         }
+    }
+}
+
+/// An id that must be there: without it the item says nothing.
+pub struct Id(pub String);
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let told = Loose::deserialize(from)?;
+        told.0
+            .map(Self)
+            .ok_or_else(|| serde::de::Error::custom("expected the id of a message"))
     }
 }
 

@@ -13,6 +13,11 @@ use crate::{phone, wire};
 /// How colleagues know the app that echoes come from.
 const NATIVE_APP: &str = "WhatsApp Business app";
 
+/// Cards of one message that are shown. The host takes a hundred pieces of a message and refuses a whole batch for more.
+const CARDS_MAX: usize = 50;
+/// Numbers, and addresses, of one card, for the same reason.
+const CARD_LINES_MAX: usize = 40;
+
 /// A message of a customer. The error says why it cannot be read.
 pub fn incoming(raw: Value, scope: &Scope) -> Result<Option<Event>, String> {
     let wire: wire::Message = serde_json::from_value(raw).map_err(|error| super::unreadable(&error))?;
@@ -69,7 +74,7 @@ fn message(wire: &wire::Message, id: String, person: Person, author: Author) -> 
     }
     let mut message = Message::new(id, person, content);
     message.author = author;
-    if let Some(group) = &wire.group_id {
+    if let Some(group) = wire.group_id.as_ref() {
         message.chat = Chat::Group(Group {
             id: group.clone(),
             title: None,
@@ -108,15 +113,15 @@ fn content(wire: &wire::Message) -> Vec<Content> {
                 },
             )
         }
-        "location" => wire.location.as_ref().map(location),
+        "location" => wire.location.as_ref().and_then(location),
         "contacts" => match wire.contacts.as_deref() {
-            Some(cards) if !cards.is_empty() => return cards.iter().map(card).collect(),
+            Some(cards) if !cards.is_empty() => return self::cards(cards),
             _ => None,
         },
         "reaction" => wire.reaction.as_ref().map(|reaction| {
             let emoji = reaction.emoji.clone().filter(|emoji| !emoji.is_empty());
             Content::Reaction(Reaction {
-                target: reaction.message_id.clone(),
+                target: reaction.message_id.0.clone(),
                 emoji,
             })
         }),
@@ -130,7 +135,7 @@ fn content(wire: &wire::Message) -> Vec<Content> {
         "revoke" => wire
             .revoke
             .as_ref()
-            .map(|revoke| Content::Deletion(revoke.original_message_id.clone())),
+            .map(|revoke| Content::Deletion(revoke.original_message_id.0.clone())),
         "system" => wire.system.as_ref().map(|system| Content::Line(lines::system(system))),
         "request_welcome" => Some(Content::Line("Opened the chat for the first time.".to_owned())),
         _ => None,
@@ -165,20 +170,43 @@ fn file(media: Option<&wire::Media>, kind: AttachmentKind) -> Option<Content> {
     Some(Content::Attachment(attachment))
 }
 
-fn location(place: &wire::Location) -> Content {
-    Content::Location(Location {
-        latitude: place.latitude,
-        longitude: place.longitude,
-        name: place.name.clone(),
-        address: place.address.clone(),
+/// None: no place on earth.
+fn location(place: &wire::Location) -> Option<Content> {
+    let on_earth = (-90.0..=90.0).contains(&place.latitude) && (-180.0..=180.0).contains(&place.longitude);
+    on_earth.then(|| {
+        Content::Location(Location {
+            latitude: place.latitude,
+            longitude: place.longitude,
+            name: place.name.clone(),
+            address: place.address.clone(),
+        })
     })
+}
+
+/// All cards that fit, and how many did not.
+fn cards(cards: &[wire::Card]) -> Vec<Content> {
+    let mut content: Vec<Content> = cards.iter().take(CARDS_MAX).map(card).collect();
+    if let Some(more) = cards.len().checked_sub(CARDS_MAX).filter(|more| *more > 0) {
+        content.push(Content::Line(format!("And {more} more contacts.")));
+    }
+    content
 }
 
 fn card(card: &wire::Card) -> Content {
     let parts = [card.name.first_name.as_deref(), card.name.last_name.as_deref()];
     let spelled = parts.into_iter().flatten().collect::<Vec<_>>().join(" ");
-    let phones: Vec<String> = card.phones.iter().filter_map(phone_of_card).collect();
-    let emails: Vec<String> = card.emails.iter().filter_map(|email| email.email.clone()).collect();
+    let phones: Vec<String> = card
+        .phones
+        .iter()
+        .filter_map(phone_of_card)
+        .take(CARD_LINES_MAX)
+        .collect();
+    let emails: Vec<String> = card
+        .emails
+        .iter()
+        .filter_map(|email| email.email.clone())
+        .take(CARD_LINES_MAX)
+        .collect();
     let organization = card.org.company.clone().filter(|company| !company.is_empty());
     let name = card
         .name
@@ -236,7 +264,7 @@ fn edit(edit: &wire::Edit) -> Option<Content> {
         (None, None) => return None,
     };
     Some(Content::Edit(Edit {
-        target: edit.original_message_id.clone(),
+        target: edit.original_message_id.0.clone(),
         text,
     }))
 }

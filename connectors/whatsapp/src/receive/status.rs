@@ -39,7 +39,7 @@ pub fn event(raw: Value, scope: &Scope) -> Result<Option<Event>, String> {
         (state == DeliveryState::Failed).then(|| status.errors.first().map_or_else(unexplained, errors::refusal));
     let body = Status {
         message_id: id,
-        correlation: status.biz_opaque_callback_data,
+        correlation: status.biz_opaque_callback_data.0,
         state,
         refusal,
     };
