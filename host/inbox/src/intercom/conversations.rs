@@ -4,23 +4,30 @@ use std::time::Duration;
 
 use http::Method;
 use mantle_model::clock::Time;
-use mantle_model::failure::Failure;
+use mantle_model::failure::{Cause, Failure};
 use mantle_model::inbound::Person;
 use serde_json::{Value, json};
 
 use super::api::{Api, Call, Content, segment};
 use super::connect::CONVERSATION_ATTRIBUTE;
 use super::files::{body_text, safe_name, with_files};
-use super::html;
 use super::trouble::Trouble;
 use super::voice::{OperatorCache, candidates, is_about_author, nobody};
 use super::wire::{Conversation, Done, Message, Part, Tag};
+use super::{html, wire};
 use crate::{Access, ChannelLabel, InboxError, Opened, Upload, Voice, Written};
 
 /// How far back a message may be dated: the inbox orders by this time, and older ones would vanish upwards.
 const BACKDATE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Tries with different authors: the one that was chosen, and one more.
 const AUTHORS_MAX: usize = 2;
+
+/// How long a new contact may be unknown to some of Intercom's own parts.
+const SETTLING: Duration = Duration::from_secs(60);
+
+fn is_settled(contact: &wire::Contact, now: Time) -> bool {
+    now.since(Time::from_unix_seconds(contact.created_at)) > SETTLING
+}
 
 /// The provider's time as Intercom takes it: not in the future, not long ago.
 pub fn sent_at(at: Time, now: Time) -> Time {
@@ -44,8 +51,11 @@ impl Api {
                 part: Some(message.id).filter(|id| !id.is_empty()),
             }),
             Err(Trouble::NotFound(cause)) => {
-                self.read_contact(access, part.contact).await?;
-                // The contact is there: a new one is not known everywhere for a second or two.
+                let present = self.read_contact(access, part.contact).await?;
+                if is_settled(&present, self.now()) {
+                    // It can be read and yet takes no messages: archived, or being deleted.
+                    return Err(InboxError::ContactGone);
+                }
                 Err(InboxError::Failure(Failure::Transient(cause)))
             }
             Err(trouble) => Err(trouble.into()),
@@ -77,17 +87,22 @@ impl Api {
             .await
         {
             Ok(answer) => Ok(newest(&answer, part.contact, &text)),
-            Err(Trouble::NotFound(cause)) => {
-                Err(self.what_is_gone(access, conversation, part.contact, &cause.code).await)
-            }
+            Err(Trouble::NotFound(cause)) => Err(self.what_is_gone(access, conversation, part.contact, &cause).await),
+            // Taken out of the conversation by somebody.
+            Err(trouble) if trouble.cause().code == "forbidden" => Err(self
+                .what_is_gone(access, conversation, part.contact, &trouble.cause())
+                .await),
             Err(trouble) => Err(trouble.into()),
         }
     }
 
     /// A reply met nothing: the conversation, the contact, or only their tie is missing.
-    async fn what_is_gone(&self, access: &Access, conversation: &str, contact: &str, code: &str) -> InboxError {
-        if code != "conversation_not_found" {
+    async fn what_is_gone(&self, access: &Access, conversation: &str, contact: &str, cause: &Cause) -> InboxError {
+        if cause.code != "conversation_not_found" {
             match self.read_contact(access, contact).await {
+                Ok(present) if cause.message.contains("User Not Found") && is_settled(&present, self.now()) => {
+                    return InboxError::ContactGone;
+                }
                 // The contact lives, so it is the conversation, or the contact was taken out of it: either
                 // way its next message needs another conversation.
                 Ok(_) => {}

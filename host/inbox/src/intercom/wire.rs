@@ -96,6 +96,8 @@ pub struct Contact {
     #[serde(default, deserialize_with = "lenient")]
     pub phone: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
+    pub created_at: i64,
+    #[serde(default, deserialize_with = "lenient")]
     pub updated_at: i64,
     #[serde(default, deserialize_with = "lenient")]
     pub archived: bool,
