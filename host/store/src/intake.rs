@@ -113,7 +113,9 @@ pub struct Unparsed {
 #[async_trait]
 pub trait Intake: Send + Sync {
     /// Stores the receipt and the new ones among the events. Called for every hook; batched with others into
-    /// one commit. When it returns, all is on disk and the 200 may leave.
+    /// one commit. When it returns, all is on disk and the 200 may leave. A receipt that brings nothing new (all
+    /// events told before, or an unread body that is kept already) is not kept again: the answer then names the
+    /// earlier one.
     async fn accept(&self, receipt: NewReceipt, events: Vec<NewEvent>) -> Result<Accepted, StoreError>;
 
     /// Stores events that no request from outside stands behind (API, chores).

@@ -195,6 +195,7 @@ pub trait Lanes: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::Fenced`]: another worker has the lane; stop and drop what was learnt.
+    /// [`StoreError::Busy`]: the claim still holds and the same commit may be repeated, whether or not it happened.
     async fn commit(&self, claim: Claim, changes: Vec<Change>) -> Result<(), StoreError>;
 
     /// Gives the lane back: ready at once if events are left, else at rest. After a `Retry` it is free already.
@@ -212,7 +213,10 @@ pub trait Lanes: Send + Sync {
     /// Makes every waiting lane of the channel ready now (it came back, a person asked).
     async fn wake_channel(&self, channel: ChannelId, now: Time) -> Result<(), StoreError>;
 
-    /// A dead, failed or unknown message again: a new attempt number, behind what is queued. Refused for others.
+    /// A dead, failed or unknown message again: a new attempt number, behind what is queued.
+    ///
+    /// # Errors
+    /// [`StoreError::NotReplayable`]: it has not failed, or is on its way again already.
     async fn replay(&self, message: MessageId, now: Time) -> Result<MessageId, StoreError>;
 
     /// Unfinished effects (`Intent`, `Ambiguous`) of a target, other than those of `except`: what may still echo back.

@@ -55,6 +55,7 @@ pub struct MessageFilter {
     pub identities: Option<Vec<IdentityId>>,
     pub from: Option<Time>,
     pub to: Option<Time>,
+    /// The serde name of a state of either direction.
     pub state: Option<String>,
     /// Continue behind this message.
     pub after: Option<MessageId>,
@@ -64,12 +65,16 @@ pub struct MessageFilter {
 
 #[async_trait]
 pub trait Ledger: Send + Sync {
+    /// A message and its replays are one story: asked for by either id, the state is that of the newest attempt,
+    /// and effects, hops and reports are those of all.
     async fn trace(&self, message: MessageId) -> Result<Option<Trace>, StoreError>;
 
-    /// Newest first.
+    /// Newest first, by the time of storing (`from` and `to` included). A replayed message shows once. Chores show
+    /// only when a state is asked for: a list of messages is not one of statuses, but a dead chore must be found.
     async fn messages(&self, filter: &MessageFilter) -> Result<Vec<MessageRow>, StoreError>;
 
-    /// The newest message of the channel with this remote id: what a reaction, edit or status names.
+    /// The newest message of the channel with this remote id: what a reaction, edit or status names. Found by the
+    /// event's own id and by the ids of [`crate::lanes::Change::Outgoing`]; chores are passed over.
     async fn message_by_remote_id(&self, channel: ChannelId, remote_id: &str) -> Result<Option<Trace>, StoreError>;
 
     /// Last inbound and outbound times of a channel.

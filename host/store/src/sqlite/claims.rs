@@ -113,10 +113,10 @@ impl Claims {
         }
     }
 
-    /// The writer is about to run the commit: does the claim still hold?
-    pub(super) fn check(&self, claim: Claim) -> Result<(), StoreError> {
+    /// The writer is about to run the commit: does the claim still hold? Tells the lane's channel.
+    pub(super) fn check(&self, claim: Claim) -> Result<ChannelId, StoreError> {
         match self.table().held.get(&claim.lane) {
-            Some(held) if held.token == claim.token => Ok(()),
+            Some(held) if held.token == claim.token => Ok(held.channel),
             _ => Err(StoreError::Fenced),
         }
     }

@@ -6,7 +6,7 @@ use mantle_model::ids::{ChannelId, IdentityId, LaneId};
 use mantle_model::inbound::{DeliveryReport, Reach};
 use sqlx::SqliteConnection;
 
-use super::rows::{Of, bytes, day, effect_number, reach_number, report_number};
+use super::rows::{bytes, day, effect_number, reach_number, report_number};
 use super::{Context, accept, identities};
 use crate::StoreError;
 use crate::lanes::{Attempt, Change, Effect, Ending, Hop};
@@ -23,10 +23,9 @@ struct Place {
 pub(super) async fn apply(
     tx: &mut SqliteConnection,
     context: &Context,
-    lane: LaneId,
+    (lane, channel): (LaneId, ChannelId),
     changes: &[Change],
 ) -> Result<(), StoreError> {
-    let channel = channel_of(tx, lane).await?;
     let place = Place {
         lane,
         channel,
@@ -36,21 +35,6 @@ pub(super) async fn apply(
         apply_one(tx, context, place, change).await?;
     }
     Ok(())
-}
-
-async fn channel_of(tx: &mut SqliteConnection, lane: LaneId) -> Result<ChannelId, StoreError> {
-    let row = sqlx::query(r"select channel_id from lane where id = $1")
-        .bind(lane.0)
-        .fetch_optional(tx)
-        .await?
-        .ok_or(StoreError::NotFound("lane"))?;
-    Ok(ChannelId(
-        Of {
-            table: "lane",
-            row: &row,
-        }
-        .int("channel_id")?,
-    ))
 }
 
 async fn apply_one(

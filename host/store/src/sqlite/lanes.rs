@@ -64,8 +64,8 @@ impl Lanes for SqliteStore {
                 Patience::Worker,
                 bytes,
                 async move |tx: &mut SqliteConnection| {
-                    claims.check(claim)?;
-                    commit::apply(tx, &context, claim.lane, &changes).await
+                    let channel = claims.check(claim)?;
+                    commit::apply(tx, &context, (claim.lane, channel), &changes).await
                 },
                 move |&()| {
                     in_flight.committed(after);
