@@ -1,5 +1,7 @@
 //! Calls through the front door, against a listener on this machine that answers what a test writes down.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail like the test itself")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

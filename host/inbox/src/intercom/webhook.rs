@@ -250,12 +250,14 @@ mod tests {
         check(&[SECRET], Some(first), &FIRST.replace(',', ", "), false);
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "calls read better with a literal")]
     fn told(topic: &str, item: Value) -> Vec<InboxEvent> {
         let body = json!({"type": "notification_event", "app_id": "abc12345", "topic": topic, "id": "notif_1",
             "created_at": 1_767_225_701, "data": {"type": "notification_event_data", "item": item}});
         parse(body.to_string().as_bytes()).unwrap()
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "calls read better with a literal")]
     fn with_parts(parts: Value) -> Value {
         json!({"type": "conversation", "id": 215_470_000_000_001_u64, "conversation_parts": {"conversation_parts": parts}})
     }
