@@ -23,6 +23,9 @@ mod shelf;
 mod values;
 mod verify;
 
+#[cfg(test)]
+mod tests;
+
 pub use engine::{Sandbox, SandboxConfig};
 pub use form::{Field, FieldKind, FieldProblem};
 pub use load::{Grants, LoadError, PluginEntry};

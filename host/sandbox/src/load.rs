@@ -232,7 +232,7 @@ fn optional<T>(
     made.map_err(|error| mismatch(&format!("`{interface}`"), &error))
 }
 
-fn check_import(import: &str) -> Result<(), String> {
+pub(crate) fn check_import(import: &str) -> Result<(), String> {
     if import.starts_with(PACKAGE) || INERT.iter().any(|prefix| import.starts_with(prefix)) {
         return Ok(());
     }
