@@ -18,6 +18,9 @@ mod webhooks;
 pub mod whatsapp;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -124,7 +124,6 @@ impl Scene {
         self.0.tasks.len()
     }
 
-    #[must_use]
     pub(crate) fn all_done(&self) -> TaskTrackerWaitFuture<'_> {
         self.0.tasks.close();
         self.0.tasks.wait()

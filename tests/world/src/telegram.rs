@@ -5,6 +5,7 @@
 
 mod calls;
 mod customer;
+mod send;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};

@@ -59,12 +59,12 @@ fn apply(value: &mut Value, fields: &Value) {
     }
 }
 
-pub(super) fn insert(state: &mut WorkspaceState, fields: Value, now_ms: i64) -> String {
+pub(super) fn insert(state: &mut WorkspaceState, fields: &Value, now_ms: i64) -> String {
     let id = contact_id(state);
     let mut value = json!({"type": "contact", "id": id, "workspace_id": state.id, "role": "user", "external_id": null, "email": null,
         "phone": null, "formatted_phone": null, "name": null, "avatar": null, "owner_id": null, "created_at": now_ms / 1000,
         "updated_at": now_ms / 1000, "last_seen_at": null, "last_contacted_at": null, "last_replied_at": null, "custom_attributes": {}});
-    apply(&mut value, &fields);
+    apply(&mut value, fields);
     if value["role"] == "lead" && value["external_id"].is_null() {
         value["external_id"] = json!(format!("{}-{}", random_hex(8), random_hex(12)));
     }
@@ -165,7 +165,7 @@ pub(super) fn create(state: &mut WorkspaceState, asked: &Asked) -> Reply {
     if let Some(refused) = check_attributes(state, fields).or_else(|| conflict(state, fields, "")) {
         return refused;
     }
-    let id = insert(state, fields.clone(), asked.now_ms);
+    let id = insert(state, fields, asked.now_ms);
     Reply::json(
         200,
         &state
@@ -320,7 +320,7 @@ pub(super) fn attributes(state: &mut WorkspaceState, method: &str, id: Option<&s
         ("POST", None) => define(known, &asked.body, "custom_attributes."),
         ("PUT", Some(id)) => match known
             .iter_mut()
-            .find(|entry| entry["id"] == id || entry["id"].to_string() == id)
+            .find(|entry| entry["id"].as_u64().map(|number| number.to_string()).as_deref() == Some(id))
         {
             Some(entry) => {
                 for name in ["archived", "description", "label"] {

@@ -59,10 +59,8 @@ impl Customer {
         if let Some(user_id) = &self.user_id {
             message["from_user_id"] = json!(user_id);
         }
-        if let Value::Object(fields) = &content
-            && let Some(message) = message.as_object_mut()
-        {
-            message.extend(fields.clone());
+        if let (Some(message), Value::Object(fields)) = (message.as_object_mut(), content) {
+            message.extend(fields);
         }
         self.number.whatsapp.with_number(&self.number.id, |number| {
             for id in [&self.wa_id, &self.user_id].into_iter().flatten() {
