@@ -32,8 +32,8 @@ struct Arguments {
     /// Port of the page.
     #[arg(long, default_value_t = 4600)]
     port: u16,
-    /// Show the page without a host: what the customer writes is answered by nobody.
-    #[arg(long, hide = true)]
+    /// Start the stand-ins and the page alone; the redirects printed point a host of your own at them.
+    #[arg(long)]
     without_host: bool,
 }
 
@@ -57,6 +57,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     }
     let stage = Stage::new(world);
     if arguments.without_host {
+        for line in stage.world().redirects_toml().lines() {
+            tell::note(line);
+        }
         page::serve(stage, arguments.port, arguments.open).await?;
         return Ok(true);
     }
