@@ -40,7 +40,6 @@ pub(crate) struct Shared {
 impl Sandbox {
     /// # Errors
     /// The engine cannot be built on this machine.
-    #[expect(clippy::needless_pass_by_value, reason = "part of the published interface")]
     pub fn new(config: SandboxConfig, shelf: Arc<dyn Shelf>, clock: Arc<dyn Clock>) -> Result<Self, LoadError> {
         let engine = build().map_err(LoadError)?;
         let linker = link(&engine)

@@ -242,7 +242,7 @@ impl Plugin {
         let connection = call
             .judge(ended)?
             .map_err(|error| convert::connect_error(&context.secrets, error))?;
-        convert::connection(&context.secrets, connection).map_err(|problem| self.garbage(context, problem))
+        convert::connection(&context.secrets, &connection).map_err(|problem| self.garbage(context, problem))
     }
 
     /// Takes the webhook away, if it is still ours.
@@ -287,7 +287,7 @@ impl Plugin {
         let report = call
             .judge(ended)?
             .map_err(|error| convert::call_error(&context.secrets, error))?;
-        convert::report(&context.secrets, report).map_err(|problem| self.garbage(context, problem))
+        convert::report(&context.secrets, &report).map_err(|problem| self.garbage(context, problem))
     }
 
     /// Fetches the file of an inbound attachment into the shelf.

@@ -41,7 +41,7 @@ fn reason(reason: guest::RefusalReason) -> Reason {
     }
 }
 
-pub(super) fn refusal(refusal: guest::Refusal) -> Refusal {
+pub(super) fn refusal(refusal: &guest::Refusal) -> Refusal {
     Refusal {
         reason: reason(refusal.reason),
         cause: Cause::new(line(&refusal.code), line(&refusal.message)),
@@ -61,7 +61,7 @@ pub(super) fn unexplained() -> Refusal {
     }
 }
 
-pub(super) fn notice(notice: guest::Notice) -> Notice {
+pub(super) fn notice(notice: &guest::Notice) -> Notice {
     Notice {
         level: match notice.level {
             guest::NoticeLevel::Info => NoticeLevel::Info,
@@ -91,7 +91,7 @@ pub(crate) fn call_error(secrets: &Secrets, error: guest::CallError) -> CallErro
         guest::CallError::Transient(failure) => Failure::Transient(clean(&failure)),
         guest::CallError::Ambiguous(failure) => Failure::Unknown(clean(&failure)),
         guest::CallError::Refused(inner) => {
-            let mut refusal = refusal(inner);
+            let mut refusal = refusal(&inner);
             scrubbed(secrets, &mut refusal.cause);
             refusal.next_step = refusal.next_step.map(|step| leaks::scrub_text(secrets, &step));
             Failure::Refused(refusal)
@@ -124,17 +124,17 @@ pub(crate) fn account(account: guest_lifecycle::Account) -> Result<ProviderAccou
     })
 }
 
-pub(crate) fn connection(secrets: &Secrets, connection: guest_lifecycle::Connection) -> Result<HealthReport, Garbage> {
+pub(crate) fn connection(secrets: &Secrets, connection: &guest_lifecycle::Connection) -> Result<HealthReport, Garbage> {
     Ok(HealthReport {
         health: match connection.readiness {
             guest_lifecycle::Readiness::Connected => Health::Connected,
             guest_lifecycle::Readiness::Pending => Health::Pending,
         },
-        notices: notices(secrets, connection.notices)?,
+        notices: notices(secrets, &connection.notices)?,
     })
 }
 
-pub(crate) fn report(secrets: &Secrets, report: guest_lifecycle::Report) -> Result<HealthReport, Garbage> {
+pub(crate) fn report(secrets: &Secrets, report: &guest_lifecycle::Report) -> Result<HealthReport, Garbage> {
     Ok(HealthReport {
         health: match report.health {
             guest_lifecycle::Health::Connected => Health::Connected,
@@ -142,18 +142,18 @@ pub(crate) fn report(secrets: &Secrets, report: guest_lifecycle::Report) -> Resu
             guest_lifecycle::Health::Offline => Health::Offline,
             guest_lifecycle::Health::Disconnected => Health::Disconnected,
         },
-        notices: notices(secrets, report.notices)?,
+        notices: notices(secrets, &report.notices)?,
     })
 }
 
-fn notices(secrets: &Secrets, notices: Vec<guest::Notice>) -> Result<Vec<Notice>, Garbage> {
+fn notices(secrets: &Secrets, notices: &[guest::Notice]) -> Result<Vec<Notice>, Garbage> {
     if notices.len() > limits::NOTICES_MAX {
         return Err(format!("more than {} notices", limits::NOTICES_MAX));
     }
-    let clean = |inner| {
+    let clean = |inner: &guest::Notice| {
         let mut notice = notice(inner);
         scrubbed(secrets, &mut notice.cause);
         notice
     };
-    Ok(notices.into_iter().map(clean).collect())
+    Ok(notices.iter().map(clean).collect())
 }

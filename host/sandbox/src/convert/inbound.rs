@@ -28,7 +28,7 @@ pub(super) fn event(event: guest::Event) -> Result<Event, Garbage> {
             now: lasting("identity-change.now", inner.now)?,
             summary: label(inner.summary),
         }),
-        guest::EventBody::Notice(inner) => EventBody::Notice(failure::notice(inner)),
+        guest::EventBody::Notice(inner) => EventBody::Notice(failure::notice(&inner)),
     };
     Ok(Event {
         key: id("key", event.key)?,
@@ -197,7 +197,7 @@ fn status(status: guest::Status) -> Result<Status, Garbage> {
         guest::DeliveryState::Failed => DeliveryReport::Failed,
     };
     let refusal = match (report, status.refusal) {
-        (DeliveryReport::Failed, Some(refusal)) => Some(failure::refusal(refusal)),
+        (DeliveryReport::Failed, Some(refusal)) => Some(failure::refusal(&refusal)),
         (DeliveryReport::Failed, None) => Some(failure::unexplained()),
         _ => None,
     };

@@ -39,7 +39,7 @@ impl CallState {
         let (status, headers) = (answer.status, self.headers(&answer)?);
         let body = collect(answer.body, limits::ANSWER_BYTES_MAX)
             .await
-            .map_err(|error| self.arrived(error))?;
+            .map_err(|error| self.arrived(&error))?;
         Ok(Response {
             status,
             headers,
@@ -157,7 +157,7 @@ impl CallState {
     }
 
     /// An error after the head of the answer was there.
-    fn arrived(&self, error: EgressError) -> Error {
+    fn arrived(&self, error: &EgressError) -> Error {
         problem(
             kind(error.kind),
             leaks::scrub_text(&self.channel.secrets, &error.message),

@@ -74,6 +74,18 @@ struct Known<'a> {
 }
 
 impl Known<'_> {
+    fn field(&self, key: &str, name: &str) -> Check<()> {
+        if self
+            .form
+            .fields()
+            .iter()
+            .any(|field| field.name == name && !field.secret)
+        {
+            return Ok(());
+        }
+        Err(format!("{key}: `{name}` is not a field without `secret`"))
+    }
+
     fn secret(&self, key: &str, name: &str) -> Check<()> {
         let field = self
             .form
@@ -308,18 +320,7 @@ fn credentials(raw: Vec<raw::Credential>, known: &Known) -> Check<Vec<Credential
             let key = format!("{key}.inject[{at}]");
             known.secret(&format!("{key}.secret"), inject.secret())?;
             match inject {
-                raw::Inject::Basic { user_field, .. } => {
-                    if !known
-                        .form
-                        .fields()
-                        .iter()
-                        .any(|field| field.name == *user_field && !field.secret)
-                    {
-                        return Err(format!(
-                            "{key}.user_field: `{user_field}` is not a field without `secret`"
-                        ));
-                    }
-                }
+                raw::Inject::Basic { user_field, .. } => known.field(&format!("{key}.user_field"), user_field)?,
                 raw::Inject::Header { name, .. } => header_name(&format!("{key}.name"), name)?,
                 raw::Inject::Json { pointer, .. } if !pointer.starts_with('/') => {
                     return Err(format!("{key}.pointer: `{pointer}` must start with a slash"));
