@@ -1,1 +1,207 @@
-//! To be written.
+//! The two journeys: from a customer into the inbox, from the inbox to the customer; and what keeps them going.
+//!
+//! Invariants: what was answered with 2xx is on disk; a write to the outside is announced on disk before it
+//! leaves and never repeated blindly; messages of one identity keep their order; whatever does not reach a
+//! customer or the inbox ends as a note, a dead message or a counter, never in silence.
+//! Knows nothing of HTTP, of any provider's or inbox's wire format, nor of SQL.
+
+pub mod channels;
+pub mod chores;
+pub mod connector;
+pub mod directory;
+pub mod inbound;
+mod job;
+pub mod metrics;
+mod note;
+pub mod outbound;
+pub mod payload;
+mod retry;
+pub mod shelf;
+pub mod worker;
+pub mod workspaces;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use mantle_inbox::{Access, ChannelLabel, Inbox};
+use mantle_model::clock::{Clock, Time};
+use mantle_model::hook::Answer;
+use mantle_model::ids::IdSource;
+use mantle_sandbox::{ChannelContext, Shelf};
+use mantle_store::directory::{Channel, Platform, Workspace};
+use mantle_store::{Store, StoreError};
+use tokio_util::task::TaskTracker;
+
+use crate::connector::{Catalog, Connector};
+use crate::directory::Directory;
+use crate::metrics::Metrics;
+
+/// What a flow is made of.
+pub struct FlowParts {
+    pub store: Arc<dyn Store>,
+    pub catalog: Arc<dyn Catalog>,
+    pub inboxes: HashMap<Platform, Arc<dyn Inbox>>,
+    pub shelf: Arc<dyn Shelf>,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Arc<IdSource>,
+    pub metrics: Metrics,
+    /// What providers see, without a slash at the end: `https://bridge.example.com`.
+    pub public_url: String,
+}
+
+/// Everything a journey needs. One per process.
+pub struct Flow {
+    parts: FlowParts,
+    directory: ArcSwap<Directory>,
+    /// Journeys of callers that may hang up: they run to their commit all the same.
+    receiving: TaskTracker,
+}
+
+/// What the caller of a hook is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookAnswer {
+    pub answer: Answer,
+    /// For `Retry-After`, on 503.
+    pub retry_after: Option<Duration>,
+}
+
+impl HookAnswer {
+    pub(crate) fn plain(answer: Answer) -> Self {
+        Self {
+            answer,
+            retry_after: None,
+        }
+    }
+
+    pub(crate) fn status(status: u16) -> Self {
+        Self::plain(Answer::empty(status))
+    }
+
+    /// The store takes nothing now: the sender comes again.
+    pub(crate) fn busy() -> Self {
+        Self {
+            answer: Answer::empty(503),
+            retry_after: Some(BUSY_RETRY_AFTER),
+        }
+    }
+}
+
+/// How soon a sender may come again after a 503: longer than a commit queue takes to drain.
+const BUSY_RETRY_AFTER: Duration = Duration::from_secs(2);
+
+impl Flow {
+    /// Reads workspaces and channels and stands ready. Nothing runs until [`worker::run`] does.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn open(parts: FlowParts) -> Result<Arc<Self>, StoreError> {
+        let directory = Directory::read(&*parts.store).await?;
+        Ok(Arc::new(Self {
+            parts,
+            directory: ArcSwap::from_pointee(directory),
+            receiving: TaskTracker::new(),
+        }))
+    }
+
+    /// Workspaces and channels as they stand now. Cheap; hold it for one journey, not longer.
+    #[must_use]
+    pub fn directory(&self) -> Arc<Directory> {
+        self.directory.load_full()
+    }
+
+    /// Takes up what was changed in the store. To be called after every change of a workspace or channel.
+    ///
+    /// # Errors
+    /// The store cannot be read; the present directory stays.
+    pub async fn refresh(&self) -> Result<(), StoreError> {
+        self.directory.store(Arc::new(Directory::read(self.store()).await?));
+        Ok(())
+    }
+
+    #[must_use]
+    pub fn store(&self) -> &dyn Store {
+        &*self.parts.store
+    }
+
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.parts.metrics
+    }
+
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.parts.clock.now()
+    }
+
+    #[must_use]
+    pub fn plugin(&self, name: &str) -> Option<Arc<dyn Connector>> {
+        self.parts.catalog.get(name)
+    }
+
+    #[must_use]
+    pub fn inbox(&self, platform: Platform) -> Option<Arc<dyn Inbox>> {
+        self.parts.inboxes.get(&platform).cloned()
+    }
+
+    /// The address that a provider calls for this channel.
+    #[must_use]
+    pub fn hook_url(&self, channel: &Channel) -> String {
+        format!("{}/hooks/{}/{}", self.parts.public_url, channel.plugin, channel.id)
+    }
+
+    /// Waits for journeys whose callers are gone. To be called when the server has stopped.
+    pub async fn drain(&self) {
+        self.receiving.close();
+        self.receiving.wait().await;
+    }
+
+    pub(crate) fn shelf(&self) -> &dyn Shelf {
+        &*self.parts.shelf
+    }
+
+    pub(crate) fn public_url(&self) -> &str {
+        &self.parts.public_url
+    }
+
+    pub(crate) fn next_id(&self) -> i64 {
+        self.parts.ids.next(self.now())
+    }
+
+    /// The channel's own secrets, then those of its plugin for names it left out.
+    pub(crate) fn context(&self, channel: &Channel, plugin: &dyn Connector) -> ChannelContext {
+        let mut secrets = channel.secrets.clone();
+        for name in plugin.secrets().names() {
+            if !channel.secrets.contains(name) {
+                for secret in plugin.secrets().all(name) {
+                    secrets.add(name, secret.clone());
+                }
+            }
+        }
+        ChannelContext {
+            channel: channel.id,
+            fields: channel.fields.clone(),
+            secrets,
+            hook_url: self.hook_url(channel),
+        }
+    }
+
+    /// How the channel is called in the inbox.
+    pub(crate) fn label(&self, channel: &Channel) -> ChannelLabel {
+        let plugin = self.plugin(&channel.plugin);
+        let named = |name: Option<&str>| name.unwrap_or(&channel.plugin).to_owned();
+        ChannelLabel {
+            attribute: named(plugin.as_deref().map(Connector::attribute)),
+            title: named(plugin.as_deref().map(Connector::title)),
+            account: channel.external_name.clone(),
+        }
+    }
+}
+
+pub(crate) fn access(workspace: &Workspace) -> Access {
+    Access {
+        token: workspace.token.clone(),
+        facts: workspace.facts.clone(),
+    }
+}

@@ -1,0 +1,448 @@
+//! Connecting, checking, changing and archiving channels.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mantle_inbox::InboxError;
+use mantle_model::failure::{Cause, Failure};
+use mantle_model::ids::{ChannelId, WorkspaceId};
+use mantle_model::secret::{Secret, Secrets};
+use mantle_sandbox::{CallError, Health, HealthReport, ProviderAccount};
+use mantle_store::directory::{Channel, ChannelChange, ChannelSettings, ChannelStatus, Platform, Workspace};
+use mantle_store::{Conflict, StoreError};
+
+use crate::connector::Connector;
+use crate::{Flow, access};
+
+/// Letters and digits of generated secrets: every provider takes them. 32 of them, so that a byte maps evenly.
+const SECRET_ALPHABET: &[u8; 32] = b"ABCDEFGHJKMNPQRSTVWXYZabcdefghjk";
+
+/// What somebody filled in.
+#[derive(Debug, Clone)]
+pub struct NewChannel {
+    pub workspace: WorkspaceId,
+    pub plugin: String,
+    /// Empty: the provider's name of the account.
+    pub name: String,
+    /// All fields of the set-up form.
+    pub fields: BTreeMap<String, String>,
+    /// Take over from another system's webhook.
+    pub take_over: bool,
+    pub settings: ChannelSettings,
+}
+
+/// Why a channel was not connected or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChannelError {
+    #[error("There is no such {0}.")]
+    NotFound(&'static str),
+    #[error("The connector `{0}` is not enabled, or not loaded now. Look at its entry in plugins.toml.")]
+    NoPlugin(String),
+    #[error("{plugin} does not serve workspaces of this kind.")]
+    WrongInbox { plugin: String },
+    /// A field of the form is wrong.
+    #[error("{message}")]
+    Field {
+        field: String,
+        code: String,
+        message: String,
+    },
+    /// The account is a channel already.
+    #[error("{account} is already connected as channel “{channel}” in workspace “{workspace}”.")]
+    Taken {
+        account: String,
+        channel: String,
+        workspace: String,
+    },
+    /// Another system has the webhook.
+    #[error("Another system receives this account's messages at {url}. Confirm to take over; it will get none then.")]
+    ForeignWebhook { url: String },
+    /// The provider said no, or the connector broke off.
+    #[error("{}", .0.message)]
+    Provider(Cause),
+    #[error("{}", .0.message)]
+    Inbox(Cause),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Connects a channel. When it fails no trace of it is left.
+///
+/// # Errors
+/// See [`ChannelError`].
+pub async fn connect(flow: &Flow, new: NewChannel) -> Result<Arc<Channel>, ChannelError> {
+    let workspace = flow
+        .directory()
+        .workspace(new.workspace)
+        .ok_or(ChannelError::NotFound("workspace"))?;
+    let plugin = flow
+        .plugin(&new.plugin)
+        .ok_or_else(|| ChannelError::NoPlugin(new.plugin.clone()))?;
+    if !plugin
+        .inboxes()
+        .iter()
+        .any(|inbox| inbox == platform_word(workspace.platform))
+    {
+        let plugin = plugin.title().to_owned();
+        return Err(ChannelError::WrongInbox { plugin });
+    }
+    let mut channel = draft(flow, &*plugin, &workspace, &new)?;
+    let account = identify(flow, &*plugin, &channel).await?;
+    if let Some(url) = account
+        .foreign_webhook
+        .as_ref()
+        .filter(|url| !url.starts_with(flow.public_url()))
+        && !new.take_over
+    {
+        return Err(ChannelError::ForeignWebhook { url: url.clone() });
+    }
+    channel.external_id = account.external_id;
+    channel.external_name = account.name;
+    if channel.name.is_empty() {
+        channel.name.clone_from(&channel.external_name);
+    }
+    reserve(flow, &channel).await?;
+    match wire(flow, &*plugin, &workspace, &channel).await {
+        Ok(report) => {
+            let change = ChannelChange {
+                status: Some((status(report.health), cause(&report))),
+                notices: Some(report.notices),
+                ..ChannelChange::default()
+            };
+            change_channel(flow, channel.id, change).await
+        }
+        Err(error) => {
+            flow.store().forget_channel(channel.id).await?;
+            flow.refresh().await?;
+            Err(error)
+        }
+    }
+}
+
+fn draft(
+    flow: &Flow,
+    plugin: &dyn Connector,
+    workspace: &Workspace,
+    new: &NewChannel,
+) -> Result<Channel, ChannelError> {
+    let (fields, mut secrets) = sorted(plugin, &new.fields)?;
+    for (name, length) in plugin.generated() {
+        secrets.add(name.clone(), generated(*length)?);
+    }
+    let now = flow.now();
+    Ok(Channel {
+        id: ChannelId(flow.next_id()),
+        workspace: workspace.id,
+        plugin: new.plugin.clone(),
+        name: new.name.trim().to_owned(),
+        external_id: String::new(),
+        external_name: String::new(),
+        fields,
+        secrets,
+        status: ChannelStatus::Connecting,
+        status_cause: None,
+        status_since: now,
+        notices: Vec::new(),
+        settings: new.settings.clone(),
+        refused_groups: 0,
+        created_at: now,
+        updated_at: now,
+    })
+}
+
+/// The filled-in values by whether they are secret. Surrounding white space comes from copying and is dropped.
+fn sorted(
+    plugin: &dyn Connector,
+    given: &BTreeMap<String, String>,
+) -> Result<(BTreeMap<String, String>, Secrets), ChannelError> {
+    let trimmed = given
+        .iter()
+        .map(|(name, value)| (name.clone(), value.trim().to_owned()));
+    let values: BTreeMap<String, String> = trimmed.filter(|(_, value)| !value.is_empty()).collect();
+    plugin
+        .check_fields(&values)
+        .map_err(|(field, message)| ChannelError::Field {
+            field,
+            code: "invalid".into(),
+            message,
+        })?;
+    let mut fields = BTreeMap::new();
+    let mut secrets = Secrets::default();
+    for (name, value) in values {
+        if plugin.fields().iter().any(|field| field.secret && field.name == name) {
+            secrets.add(name, Secret::new(value));
+        } else {
+            fields.insert(name, value);
+        }
+    }
+    Ok((fields, secrets))
+}
+
+fn generated(length: usize) -> Result<Secret, ChannelError> {
+    let mut bytes = vec![0; length];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| ChannelError::Provider(Cause::new("random", format!("No random numbers: {error}."))))?;
+    let letters = bytes.iter().map(|byte| SECRET_ALPHABET[usize::from(byte % 32)] as char);
+    Ok(Secret::new(letters.collect()))
+}
+
+async fn identify(flow: &Flow, plugin: &dyn Connector, channel: &Channel) -> Result<ProviderAccount, ChannelError> {
+    if !plugin.abilities().lifecycle {
+        // Nothing can be proven; the channel stands for itself.
+        return Ok(ProviderAccount {
+            external_id: channel.id.to_string(),
+            name: plugin.title().to_owned(),
+            foreign_webhook: None,
+        });
+    }
+    plugin.identify(&flow.context(channel, plugin)).await.map_err(refused)
+}
+
+/// From here on the provider's hooks find the channel, and nobody else gets the account.
+async fn reserve(flow: &Flow, channel: &Channel) -> Result<(), ChannelError> {
+    match flow.store().create_channel(channel).await {
+        Ok(()) => Ok(flow.refresh().await?),
+        Err(StoreError::Conflict(Conflict::Account { by, workspace })) => {
+            let directory = flow.directory();
+            let named = directory
+                .channel(by)
+                .map_or_else(|| by.to_string(), |found| found.name.clone());
+            let inside = directory.workspace(workspace);
+            Err(ChannelError::Taken {
+                account: channel.external_name.clone(),
+                channel: named,
+                workspace: inside.map_or_else(|| workspace.to_string(), |found| found.name.clone()),
+            })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The inbox's attributes, then the provider's webhook.
+async fn wire(
+    flow: &Flow,
+    plugin: &dyn Connector,
+    workspace: &Workspace,
+    channel: &Channel,
+) -> Result<HealthReport, ChannelError> {
+    let inbox = flow.inbox(workspace.platform).ok_or(ChannelError::NotFound("inbox"))?;
+    inbox
+        .prepare_channel(&access(workspace), &flow.label(channel))
+        .await
+        .map_err(inbox_refused)?;
+    if !plugin.abilities().lifecycle {
+        return Ok(HealthReport {
+            health: Health::Connected,
+            notices: Vec::new(),
+        });
+    }
+    plugin.connect(&flow.context(channel, plugin)).await.map_err(refused)
+}
+
+/// Changes what an operator may change, and shows it everywhere.
+///
+/// # Errors
+/// The channel does not exist, or the store does not take it.
+pub async fn change_channel(flow: &Flow, id: ChannelId, change: ChannelChange) -> Result<Arc<Channel>, ChannelError> {
+    let changed = flow.store().change_channel(id, change, flow.now()).await?;
+    flow.refresh().await?;
+    Ok(Arc::new(changed))
+}
+
+/// New values for some fields: proven at the provider before they take the place of the old ones. The old
+/// secrets are still accepted for hooks on their way.
+///
+/// # Errors
+/// See [`ChannelError`]; the channel stays as it was.
+pub async fn change_fields(
+    flow: &Flow,
+    id: ChannelId,
+    given: BTreeMap<String, String>,
+) -> Result<Arc<Channel>, ChannelError> {
+    let channel = flow.directory().channel(id).ok_or(ChannelError::NotFound("channel"))?;
+    let plugin = flow
+        .plugin(&channel.plugin)
+        .ok_or_else(|| ChannelError::NoPlugin(channel.plugin.clone()))?;
+    let mut all = channel.fields.clone();
+    for name in channel
+        .secrets
+        .names()
+        .filter(|name| plugin.fields().iter().any(|field| field.name == *name))
+    {
+        if let Some(secret) = channel.secrets.get(name) {
+            all.insert(name.to_owned(), secret.expose().to_owned());
+        }
+    }
+    all.extend(given);
+    let (fields, mut secrets) = sorted(&*plugin, &all)?;
+    for name in channel.secrets.names() {
+        for old in channel.secrets.all(name) {
+            if !secrets.all(name).iter().any(|known| known.expose() == old.expose()) {
+                secrets.add(name, old.clone());
+            }
+        }
+    }
+    let proposed = Channel {
+        fields: fields.clone(),
+        secrets: secrets.clone(),
+        ..(*channel).clone()
+    };
+    let account = identify(flow, &*plugin, &proposed).await?;
+    if plugin.abilities().lifecycle && account.external_id != channel.external_id {
+        let message = format!("These belong to {}. Connect it as a channel of its own.", account.name);
+        return Err(ChannelError::Provider(Cause::new("other-account", message)));
+    }
+    let change = ChannelChange {
+        fields: Some(fields),
+        secrets: Some(secrets),
+        external_name: plugin.abilities().lifecycle.then_some(account.name),
+        ..ChannelChange::default()
+    };
+    let changed = change_channel(flow, id, change).await?;
+    if plugin.abilities().lifecycle {
+        let report = plugin
+            .connect(&flow.context(&changed, &*plugin))
+            .await
+            .map_err(refused)?;
+        take_report(flow, &changed, report).await?;
+    }
+    flow.directory().channel(id).ok_or(ChannelError::NotFound("channel"))
+}
+
+/// Takes the channel out of use. That the provider's webhook could not be taken away is said, not fatal.
+///
+/// # Errors
+/// The channel does not exist, or the store does not take it.
+pub async fn archive(flow: &Flow, id: ChannelId) -> Result<Option<Cause>, ChannelError> {
+    let channel = flow.directory().channel(id).ok_or(ChannelError::NotFound("channel"))?;
+    let left_behind = match flow.plugin(&channel.plugin) {
+        Some(plugin) if plugin.abilities().lifecycle => {
+            let gone = plugin.disconnect(&flow.context(&channel, &*plugin)).await;
+            gone.err().map(|error| cause_of(&error))
+        }
+        Some(_) => None,
+        None => Some(Cause::new(
+            "connector-away",
+            "The connector is not loaded, so the webhook was not taken away.",
+        )),
+    };
+    if let Some(cause) = &left_behind {
+        tracing::warn!(channel.id = %id, code = cause.code, "The provider's webhook was not taken away");
+    }
+    let change = ChannelChange {
+        status: Some((ChannelStatus::Archived, None)),
+        ..ChannelChange::default()
+    };
+    flow.store().change_channel(id, change, flow.now()).await?;
+    flow.refresh().await?;
+    Ok(left_behind)
+}
+
+/// Asks the provider how the channel fares and keeps what it says. Only refused credentials disconnect it.
+///
+/// # Errors
+/// The channel does not exist, or the store does not take the report.
+pub async fn check(flow: &Flow, id: ChannelId) -> Result<Arc<Channel>, ChannelError> {
+    let channel = flow.directory().channel(id).ok_or(ChannelError::NotFound("channel"))?;
+    let Some(plugin) = flow
+        .plugin(&channel.plugin)
+        .filter(|plugin| plugin.abilities().lifecycle)
+    else {
+        return Ok(channel);
+    };
+    if channel.status == ChannelStatus::Connecting {
+        return Ok(channel);
+    }
+    match plugin.check(&flow.context(&channel, &*plugin)).await {
+        Ok(report) => take_report(flow, &channel, report).await?,
+        Err(CallError::Provider(Failure::Unauthorized(cause))) => {
+            set_status(flow, &channel, (ChannelStatus::Disconnected, Some(cause.message))).await;
+        }
+        // Told to slow down: it is there.
+        Err(CallError::Provider(Failure::RateLimited { .. }) | CallError::Busy) => {}
+        Err(error) => {
+            set_status(flow, &channel, (ChannelStatus::Offline, Some(cause_of(&error).message))).await;
+        }
+    }
+    flow.directory().channel(id).ok_or(ChannelError::NotFound("channel"))
+}
+
+async fn take_report(flow: &Flow, channel: &Channel, report: HealthReport) -> Result<(), ChannelError> {
+    let told = (status(report.health), cause(&report));
+    if channel.notices != report.notices {
+        let change = ChannelChange {
+            notices: Some(report.notices),
+            ..ChannelChange::default()
+        };
+        change_channel(flow, channel.id, change).await?;
+    }
+    set_status(flow, channel, told).await;
+    Ok(())
+}
+
+/// Writes a status that differs from the present one; what waited for the channel is woken when it is back.
+pub(crate) async fn set_status(flow: &Flow, channel: &Channel, told: (ChannelStatus, Option<String>)) {
+    let present = flow.directory().channel(channel.id);
+    let Some(present) = present.filter(|present| present.status != told.0) else {
+        return;
+    };
+    let back = told.0 == ChannelStatus::Connected;
+    tracing::warn!(channel.id = %channel.id, was = ?present.status, now = ?told.0, "A channel's status changed");
+    let change = ChannelChange {
+        status: Some(told),
+        ..ChannelChange::default()
+    };
+    let changed = change_channel(flow, channel.id, change).await;
+    let woken = if back {
+        flow.store().wake_channel(channel.id, flow.now()).await
+    } else {
+        Ok(())
+    };
+    if let Err(error) = changed.map(drop).and(woken.map_err(ChannelError::from)) {
+        tracing::error!(channel.id = %channel.id, %error, "A channel's status could not be stored");
+    }
+}
+
+fn status(health: Health) -> ChannelStatus {
+    match health {
+        Health::Connected => ChannelStatus::Connected,
+        Health::Pending => ChannelStatus::PendingVerification,
+        Health::Offline => ChannelStatus::Offline,
+        Health::Disconnected => ChannelStatus::Disconnected,
+    }
+}
+
+/// The gravest notice explains a status other than connected.
+fn cause(report: &HealthReport) -> Option<String> {
+    let gravest = report.notices.iter().max_by_key(|notice| notice.level)?;
+    (report.health != Health::Connected).then(|| gravest.cause.message.clone())
+}
+
+fn refused(error: CallError) -> ChannelError {
+    match error {
+        CallError::Field { field, code, message } => ChannelError::Field { field, code, message },
+        other => ChannelError::Provider(cause_of(&other)),
+    }
+}
+
+fn cause_of(error: &CallError) -> Cause {
+    match error {
+        CallError::Provider(failure) => failure.cause().clone(),
+        CallError::Field { code, message, .. } => Cause::new(code.clone(), message.clone()),
+        other => Cause::new("connector", format!("{other}.")),
+    }
+}
+
+pub(crate) fn inbox_refused(error: InboxError) -> ChannelError {
+    ChannelError::Inbox(match error {
+        InboxError::Failure(failure) => failure.cause().clone(),
+        other => Cause::new("inbox", other.to_string()),
+    })
+}
+
+fn platform_word(platform: Platform) -> &'static str {
+    match platform {
+        Platform::Intercom => "intercom",
+        Platform::Hubspot => "hubspot",
+    }
+}

@@ -1,0 +1,127 @@
+//! What a journey asks of a connector: the sandbox's plugins in a running host, a script in tests.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use mantle_model::capabilities::Capabilities;
+use mantle_model::hook::{Answer, Hook};
+use mantle_model::outbound::{Outgoing, Sent};
+use mantle_model::secret::Secrets;
+use mantle_sandbox::{
+    Abilities, CallError, ChannelContext, Field, HealthReport, Inbound, Plugin, ProviderAccount, ShelfFile, Verdict,
+};
+
+/// The enabled connectors by name. Asked once per journey, so that one journey uses one version throughout.
+pub trait Catalog: Send + Sync {
+    /// None: not enabled, or not loaded now.
+    fn get(&self, name: &str) -> Option<Arc<dyn Connector>>;
+}
+
+/// One loaded version of one connector. The meaning of each method is that of [`Plugin`]'s method of the same name.
+#[async_trait]
+pub trait Connector: Send + Sync {
+    fn title(&self) -> &str;
+    fn attribute(&self) -> &str;
+    fn inboxes(&self) -> &[String];
+    fn fields(&self) -> &[Field];
+    fn generated(&self) -> &[(String, usize)];
+    fn capabilities(&self) -> &Capabilities;
+    fn abilities(&self) -> Abilities;
+    fn secrets(&self) -> &Secrets;
+    fn default_answer(&self) -> Answer;
+    /// The field that is wrong, and a sentence with the fix.
+    fn check_fields(&self, values: &BTreeMap<String, String>) -> Result<(), (String, String)>;
+    fn verify(&self, secrets: &Secrets, hook: &Hook, url: &str) -> Verdict;
+    async fn receive(&self, context: &ChannelContext, hook: &Hook) -> Result<Inbound, CallError>;
+    async fn send(&self, context: &ChannelContext, message: &Outgoing) -> Result<Sent, CallError>;
+    async fn identify(&self, context: &ChannelContext) -> Result<ProviderAccount, CallError>;
+    async fn connect(&self, context: &ChannelContext) -> Result<HealthReport, CallError>;
+    async fn disconnect(&self, context: &ChannelContext) -> Result<(), CallError>;
+    async fn check(&self, context: &ChannelContext) -> Result<HealthReport, CallError>;
+    async fn fetch_media(&self, context: &ChannelContext, source: &str) -> Result<ShelfFile, CallError>;
+}
+
+#[async_trait]
+impl Connector for Plugin {
+    fn title(&self) -> &str {
+        Plugin::title(self)
+    }
+    fn attribute(&self) -> &str {
+        Plugin::attribute(self)
+    }
+    fn inboxes(&self) -> &[String] {
+        Plugin::inboxes(self)
+    }
+    fn fields(&self) -> &[Field] {
+        Plugin::fields(self)
+    }
+    fn generated(&self) -> &[(String, usize)] {
+        Plugin::generated(self)
+    }
+    fn capabilities(&self) -> &Capabilities {
+        Plugin::capabilities(self)
+    }
+    fn abilities(&self) -> Abilities {
+        Plugin::abilities(self)
+    }
+    fn secrets(&self) -> &Secrets {
+        Plugin::secrets(self)
+    }
+    fn default_answer(&self) -> Answer {
+        Plugin::default_answer(self)
+    }
+    fn check_fields(&self, values: &BTreeMap<String, String>) -> Result<(), (String, String)> {
+        required_fields(Plugin::fields(self), values, Plugin::secrets(self))
+    }
+    fn verify(&self, secrets: &Secrets, hook: &Hook, url: &str) -> Verdict {
+        Plugin::verify(self, secrets, hook, url)
+    }
+    async fn receive(&self, context: &ChannelContext, hook: &Hook) -> Result<Inbound, CallError> {
+        Plugin::receive(self, context, hook).await
+    }
+    async fn send(&self, context: &ChannelContext, message: &Outgoing) -> Result<Sent, CallError> {
+        Plugin::send(self, context, message).await
+    }
+    async fn identify(&self, context: &ChannelContext) -> Result<ProviderAccount, CallError> {
+        Plugin::identify(self, context).await
+    }
+    async fn connect(&self, context: &ChannelContext) -> Result<HealthReport, CallError> {
+        Plugin::connect(self, context).await
+    }
+    async fn disconnect(&self, context: &ChannelContext) -> Result<(), CallError> {
+        Plugin::disconnect(self, context).await
+    }
+    async fn check(&self, context: &ChannelContext) -> Result<HealthReport, CallError> {
+        Plugin::check(self, context).await
+    }
+    async fn fetch_media(&self, context: &ChannelContext, source: &str) -> Result<ShelfFile, CallError> {
+        Plugin::fetch_media(self, context, source).await
+    }
+}
+
+/// Every required field is there and every given one is known.
+pub(crate) fn required_fields(
+    fields: &[Field],
+    values: &BTreeMap<String, String>,
+    shared: &Secrets,
+) -> Result<(), (String, String)> {
+    if let Some(unknown) = values
+        .keys()
+        .find(|name| !fields.iter().any(|field| field.name == **name))
+    {
+        let known: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+        let message = format!("There is no such field. The fields are: {}.", known.join(", "));
+        return Err((unknown.clone(), message));
+    }
+    for field in fields.iter().filter(|field| field.required) {
+        let given = values.get(&field.name).is_some_and(|value| !value.trim().is_empty());
+        if !given && !(field.secret && shared.contains(&field.name)) {
+            return Err((
+                field.name.clone(),
+                format!("{} is missing. {}", field.label, field.help),
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,293 @@
+//! From the provider into the inbox.
+//!
+//! [`receive`] answers a hook when it is on disk; `forward` takes the stored events, one lane in order, into
+//! the inbox. What the connector cannot read is kept raw and read again later; what is forged leaves no trace
+//! but a count.
+
+mod account;
+mod compose;
+mod contact;
+mod customer;
+mod echo;
+mod intake;
+mod late;
+mod media;
+mod notes;
+mod part;
+pub(crate) use part::opening_target;
+mod status;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mantle_model::hook::Hook;
+use mantle_model::ids::{ChannelId, ReceiptId};
+use mantle_sandbox::{CallError, Inbound, Verdict};
+use mantle_store::StoreError;
+use mantle_store::directory::Channel;
+use mantle_store::intake::{NewEvent, NewReceipt, Origin, ReceiptState, Unparsed};
+
+use crate::connector::Connector;
+use crate::job::{Job, Stop, Turn};
+use crate::payload::InPayload;
+use crate::{Flow, HookAnswer};
+
+/// When a hook that could not be read is tried again first; each further wait is twice as long.
+const REPARSE_WAIT: Duration = Duration::from_secs(10);
+/// After so many tries (about 3 h) a hook is parked for a person.
+const REPARSE_TRIES_MAX: u32 = 10;
+
+/// Takes one hook. Runs to its commit even if the caller hangs up.
+pub async fn receive(flow: &Arc<Flow>, hook: Hook, plugin: String, channel: Option<ChannelId>) -> HookAnswer {
+    let journey = {
+        let flow = Arc::clone(flow);
+        async move { take(&flow, hook, &plugin, channel).await }
+    };
+    match flow.receiving.spawn(journey).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            tracing::error!(%error, "Taking a hook broke off");
+            HookAnswer::status(500)
+        }
+    }
+}
+
+async fn take(flow: &Flow, hook: Hook, plugin_name: &str, channel: Option<ChannelId>) -> HookAnswer {
+    let plugin = flow.plugin(plugin_name);
+    let directory = flow.directory();
+    let candidates: Vec<Arc<Channel>> = match channel {
+        Some(id) => directory
+            .channel(id)
+            .filter(|found| found.plugin == plugin_name)
+            .into_iter()
+            .collect(),
+        None => directory.channels_of(plugin_name),
+    };
+    if candidates.is_empty() {
+        tracing::warn!(plugin.id = plugin_name, channel.id = ?channel, "A hook named a channel that is not here");
+        flow.metrics().unrouted(plugin_name);
+        return plugin.map_or_else(
+            || HookAnswer::status(200),
+            |plugin| HookAnswer::plain(plugin.default_answer()),
+        );
+    }
+    let Some(plugin) = plugin else {
+        // Nobody can judge the hook now. It is kept, and verified when the connector is back.
+        let problem = format!("the connector `{plugin_name}` is not loaded");
+        return keep(
+            flow,
+            &candidates[0],
+            hook,
+            unread(flow, 0, problem),
+            Vec::new(),
+            HookAnswer::status(200),
+        )
+        .await;
+    };
+    let channel = match judge(flow, &*plugin, &candidates, &hook) {
+        Judged::Genuine(channel) => channel,
+        Judged::Answered(answer) => return answer,
+    };
+    match read(flow, &*plugin, &channel, &hook).await {
+        Ok(inbound) => {
+            let answer = HookAnswer::plain(inbound.answer.clone().unwrap_or_else(|| plugin.default_answer()));
+            let (state, events) = sort(flow, &*plugin, &channel, &hook, inbound);
+            keep(flow, &channel, hook, state, events, answer).await
+        }
+        Err(error) => {
+            tracing::warn!(channel.id = %channel.id, %error, "A hook could not be read and is kept for later");
+            let answer = HookAnswer::plain(plugin.default_answer());
+            keep(
+                flow,
+                &channel,
+                hook,
+                unread(flow, 0, error.to_string()),
+                Vec::new(),
+                answer,
+            )
+            .await
+        }
+    }
+}
+
+enum Judged {
+    /// The first channel whose secrets prove it.
+    Genuine(Arc<Channel>),
+    Answered(HookAnswer),
+}
+
+/// Runs the manifest's recipe with each candidate's secrets; the plugin's own are among them.
+fn judge(flow: &Flow, plugin: &dyn Connector, candidates: &[Arc<Channel>], hook: &Hook) -> Judged {
+    let url = format!("{}{}", flow.public_url(), hook.path_and_query);
+    let mut refusal = (401, "forged");
+    for channel in candidates {
+        match plugin.verify(&flow.context(channel, plugin).secrets, hook, &url) {
+            Verdict::Genuine => return Judged::Genuine(Arc::clone(channel)),
+            Verdict::Challenge(answer) => return Judged::Answered(HookAnswer::plain(answer)),
+            Verdict::Forged { why } => refusal = (401, why),
+            Verdict::WrongMethod => refusal = (405, "method"),
+        }
+    }
+    let named = candidates
+        .first()
+        .map_or_else(String::new, |channel| channel.id.to_string());
+    flow.metrics().rejected(&named, refusal.1);
+    tracing::debug!(channel.id = named, reason = refusal.1, "A hook was refused");
+    Judged::Answered(HookAnswer::status(refusal.0))
+}
+
+async fn read(flow: &Flow, plugin: &dyn Connector, channel: &Channel, hook: &Hook) -> Result<Inbound, CallError> {
+    let started = Instant::now();
+    let result = plugin.receive(&flow.context(channel, plugin), hook).await;
+    flow.metrics().guest_call(&channel.plugin, "receive", started.elapsed());
+    if let Err(error) = &result {
+        flow.metrics().guest_failure(&channel.plugin, failure_word(error));
+    }
+    result
+}
+
+/// What the receipt is, and the events that stand behind it.
+fn sort(
+    flow: &Flow,
+    plugin: &dyn Connector,
+    channel: &Arc<Channel>,
+    hook: &Hook,
+    inbound: Inbound,
+) -> (ReceiptState, Vec<NewEvent>) {
+    let state = if inbound.malformed.is_empty() {
+        ReceiptState::Parsed
+    } else {
+        let problems: Vec<String> = inbound
+            .malformed
+            .iter()
+            .map(|item| format!("{}: {}", item.place, item.problem))
+            .collect();
+        tracing::warn!(channel.id = %channel.id, count = problems.len(), "Items of a hook are malformed");
+        ReceiptState::Parked {
+            problem: problems.join("; "),
+        }
+    };
+    let events = intake::events(flow, plugin, channel, hook, inbound.events);
+    (state, events)
+}
+
+async fn keep(
+    flow: &Flow,
+    channel: &Channel,
+    hook: Hook,
+    state: ReceiptState,
+    events: Vec<NewEvent>,
+    answer: HookAnswer,
+) -> HookAnswer {
+    let result = match &state {
+        ReceiptState::Parsed => "parsed",
+        ReceiptState::Unparsed { .. } => "unparsed",
+        ReceiptState::Parked { .. } => "parked",
+    };
+    let receipt = NewReceipt {
+        id: ReceiptId(flow.next_id()),
+        origin: Origin::Channel(channel.id),
+        hook,
+        state,
+    };
+    let outcome = flow.store().accept(receipt, events).await;
+    accepted(flow, channel, result, outcome.map(drop), answer)
+}
+
+fn accepted(
+    flow: &Flow,
+    channel: &Channel,
+    result: &str,
+    outcome: Result<(), StoreError>,
+    answer: HookAnswer,
+) -> HookAnswer {
+    match outcome {
+        Ok(()) => {
+            flow.metrics().receipt(channel.id, result);
+            answer
+        }
+        Err(error) => {
+            flow.metrics().receipt(channel.id, "refused");
+            tracing::error!(channel.id = %channel.id, %error, "A hook could not be stored; its sender is asked to come again");
+            HookAnswer::busy()
+        }
+    }
+}
+
+fn unread(flow: &Flow, tries: u32, problem: String) -> ReceiptState {
+    if tries >= REPARSE_TRIES_MAX {
+        return ReceiptState::Parked { problem };
+    }
+    ReceiptState::Unparsed {
+        problem,
+        next_at: flow
+            .now()
+            .after(REPARSE_WAIT.saturating_mul(2_u32.saturating_pow(tries))),
+    }
+}
+
+/// Reads a kept hook again. Called by the chores.
+pub(crate) async fn read_again(flow: &Flow, kept: Unparsed) -> Result<(), StoreError> {
+    let Origin::Channel(id) = kept.origin else {
+        let problem = "a webhook of the inbox is not read again".to_owned();
+        return flow
+            .store()
+            .reparsed(kept.id, ReceiptState::Parked { problem }, Vec::new())
+            .await
+            .map(drop);
+    };
+    let tries = kept.tries + 1;
+    let (state, events) = match flow.directory().channel(id) {
+        None => {
+            let problem = "the channel is gone".to_owned();
+            (ReceiptState::Parked { problem }, Vec::new())
+        }
+        Some(channel) => reading(flow, &channel, &kept.hook, tries).await,
+    };
+    flow.store().reparsed(kept.id, state, events).await.map(drop)
+}
+
+async fn reading(flow: &Flow, channel: &Arc<Channel>, hook: &Hook, tries: u32) -> (ReceiptState, Vec<NewEvent>) {
+    let Some(plugin) = flow.plugin(&channel.plugin) else {
+        let problem = format!("the connector `{}` is not loaded", channel.plugin);
+        return (unread(flow, tries, problem), Vec::new());
+    };
+    // What came while the connector was away has not been judged yet.
+    if !matches!(
+        judge(flow, &*plugin, std::slice::from_ref(channel), hook),
+        Judged::Genuine(_)
+    ) {
+        let problem = "the signature does not fit".to_owned();
+        return (ReceiptState::Parked { problem }, Vec::new());
+    }
+    match read(flow, &*plugin, channel, hook).await {
+        Ok(inbound) => sort(flow, &*plugin, channel, hook, inbound),
+        Err(error) => (unread(flow, tries, error.to_string()), Vec::new()),
+    }
+}
+
+fn failure_word(error: &CallError) -> &'static str {
+    match error {
+        CallError::Provider(_) | CallError::Field { .. } => "refused",
+        CallError::Malformed(_) => "malformed",
+        CallError::Trapped(_) => "trapped",
+        CallError::CpuExceeded(_) => "cpu",
+        CallError::TimedOut(_) => "timeout",
+        CallError::Garbage(_) => "garbage",
+        CallError::Busy => "busy",
+        CallError::Unsupported(_) => "unsupported",
+    }
+}
+
+/// One turn at one stored event.
+pub(crate) async fn forward(job: &Job<'_>) -> Result<Turn, Stop> {
+    match serde_json::from_slice(&job.event.payload)? {
+        InPayload::Message(message) => customer::forward(job, &message).await,
+        InPayload::Status(told) => status::forward(job, &told).await,
+        InPayload::Reachability(told) => Ok(account::reachability(job, &told)),
+        InPayload::IdentityChange(change) => account::identity_change(job, &change).await,
+        InPayload::Notice(notice) => account::notice(job, notice).await,
+        InPayload::Note(note) => notes::forward(job, &note).await,
+        InPayload::LateFile(file) => late::forward(job, &file).await,
+    }
+}

@@ -1,0 +1,159 @@
+//! What the provider tells us of the team's own messages: ours, or written in the provider's app.
+
+use mantle_inbox::{InboxError, Trail};
+use mantle_model::inbound::Message;
+use mantle_store::intake::{Direction, LaneKey, NewEvent};
+use mantle_store::lanes::{Change, EffectState, Ending};
+use mantle_store::people::ThreadLink;
+
+use super::compose::{self, Surroundings};
+use super::part::{self, Draft, look};
+use super::{contact, media};
+use crate::job::{Job, Stop, Turn, text_fingerprint};
+use crate::payload::{Learnt, OutPayload, correlated, to_bytes};
+
+const COMMENT_STEP: &str = "comment";
+
+/// Our own message, told again: only the provider's id of it may be news.
+pub(super) async fn ours(job: &Job<'_>, message: &Message) -> Result<Turn, Stop> {
+    let changes = learnt(job, message.correlation.as_deref(), &message.id).await?;
+    Ok(Turn::Finish {
+        changes,
+        ending: Ending::Ignored { why: "echo".into() },
+    })
+}
+
+/// Hands the provider's id to the lane of the message that the correlation names, unless it is known.
+pub(super) async fn learnt(job: &Job<'_>, correlation: Option<&str>, remote_id: &str) -> Result<Vec<Change>, Stop> {
+    let store = job.flow.store();
+    let Some((message, step)) = correlation.and_then(correlated) else {
+        return Ok(Vec::new());
+    };
+    if store.message_by_remote_id(job.channel.id, remote_id).await?.is_some() {
+        return Ok(Vec::new());
+    }
+    let Some(trace) = store.trace(message).await? else {
+        return Ok(Vec::new());
+    };
+    let (Some(identity), true) = (trace.message.identity, trace.message.channel == job.channel.id) else {
+        return Ok(Vec::new());
+    };
+    let learnt = Learnt {
+        message,
+        step,
+        remote_id: remote_id.to_owned(),
+    };
+    Ok(vec![Change::Spawn(NewEvent {
+        channel: job.channel.id,
+        direction: Direction::Out,
+        lane: LaneKey::Identity(identity),
+        key: format!("learnt:{remote_id}"),
+        kind: "learnt",
+        remote_id: None,
+        at: job.event.at,
+        payload: to_bytes(&OutPayload::Learnt(learnt)),
+        opens_window: false,
+        not_before: None,
+    })])
+}
+
+/// A colleague answered in the provider's own app: shown as the team's, never sent out again.
+pub(super) async fn native_app(job: &Job<'_>, message: &Message, app: &str) -> Result<Turn, Stop> {
+    let gathered = media::gather(job, message).await?;
+    let words = compose::text(message, &Surroundings::default(), &gathered.shown(job));
+    let mark = format!("(sent from {app})");
+    let text = if words.trim().is_empty() {
+        mark
+    } else {
+        format!("{words}\n\n{mark}")
+    };
+    let identity = job.identity().await?;
+    let (contact, thread) = match &identity.thread {
+        Some(thread) => (contact::ensure(job, &identity).await?, thread.clone()),
+        None => begin(job, app).await?,
+    };
+    let mut changes = Vec::new();
+    if let Some(effect) = job
+        .event
+        .effect(COMMENT_STEP)
+        .filter(|effect| effect.state != EffectState::Failed)
+    {
+        let trail = Trail {
+            contact: contact.clone(),
+            conversation: Some(thread.conversation.clone()),
+            text: text.clone(),
+            files: gathered.files().iter().map(|file| file.name.clone()).collect(),
+            at: job.event.at,
+            known_equal: 0,
+        };
+        if let Some(found) = look(job, effect, &trail).await? {
+            changes.push(job.done(effect.clone(), found.part.clone()));
+            changes.extend(found.part.map(|part| Change::OwnPart { part }));
+            changes.extend(gathered.debts(job, identity.id));
+            return Ok(Turn::done(changes));
+        }
+    }
+    let files = part::uploads(job, &gathered.files()).await?;
+    let effect = job
+        .announce(COMMENT_STEP, &thread.conversation, &text_fingerprint(&text))
+        .await?;
+    match job
+        .inbox
+        .comment(&job.access, &thread.conversation, &job.voice(), &text, files)
+        .await
+    {
+        Ok(written) => {
+            changes.push(job.done(effect, written.part.clone()));
+            changes.extend(written.part.clone().map(|part| Change::OwnPart { part }));
+            changes.push(Change::Thread(ThreadLink {
+                parts: thread.parts + 1,
+                last_part_at: thread.last_part_at.max(job.event.at),
+                ..thread
+            }));
+            changes.extend(gathered.debts(job, identity.id));
+            job.mind_operator(&written).await;
+            Ok(Turn::done(changes))
+        }
+        Err(error) => {
+            job.commit(vec![job.undone(effect, &part::failure_of(&error))]).await?;
+            Err(error.into())
+        }
+    }
+}
+
+/// The team wrote first: a conversation can only begin with words of the customer, so these say why it is there.
+async fn begin(job: &Job<'_>, app: &str) -> Result<(String, ThreadLink), Stop> {
+    let identity = job.identity().await?;
+    let contact = contact::ensure(job, &identity).await?;
+    let text = format!("[This conversation began in {app}.]");
+    let draft = Draft {
+        step: "conversation",
+        contact: &contact,
+        conversation: None,
+        text: &text,
+        files: &[],
+        at: job.event.at,
+    };
+    let landed = part::write(job, &draft).await?;
+    let thread = ThreadLink {
+        identity: identity.id,
+        workspace: job.workspace.id,
+        conversation: landed.conversation,
+        opened_at: job.now(),
+        last_part_at: job.event.at,
+        parts: 1,
+    };
+    let mut changes = landed.changes;
+    changes.push(Change::Thread(thread.clone()));
+    job.commit(changes).await?;
+    let person = contact::person(&identity);
+    let tag = job.workspace.settings.tag_conversations;
+    let labelled = job
+        .inbox
+        .label_conversation(&job.access, &thread.conversation, &job.label, &person, tag)
+        .await;
+    if let Err(error @ InboxError::Failure(_)) = labelled {
+        tracing::warn!(channel.id = %job.channel.id, %error, "A new conversation does not show its channel");
+    }
+    Ok((contact, thread))
+}

@@ -1,0 +1,265 @@
+//! One event in the hands of a worker: what is known of it, and how its effects are written down.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mantle_inbox::{Access, ChannelLabel, Inbox, InboxError, Operator, Voice, Written};
+use mantle_model::clock::Time;
+use mantle_model::failure::{Cause, Failure};
+use mantle_model::ids::IdentityId;
+use mantle_store::StoreError;
+use mantle_store::directory::{Channel, Workspace, WorkspaceChange};
+use mantle_store::intake::{Direction, LaneKey, NewEvent};
+use mantle_store::lanes::{Attempt, Change, ClaimedLane, Effect, EffectState, Ending, Hop, StoredEvent};
+use mantle_store::people::Identity;
+use sha2::{Digest, Sha256};
+
+use crate::payload::{InPayload, Note, to_bytes};
+use crate::{Flow, access};
+
+/// How a turn at an event ended.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// The event is over; the changes are part of the same commit.
+    Finish { changes: Vec<Change>, ending: Ending },
+    /// Again later.
+    Retry {
+        changes: Vec<Change>,
+        wait: Duration,
+        cause: Cause,
+        counts: Attempt,
+    },
+}
+
+impl Turn {
+    pub fn done(changes: Vec<Change>) -> Self {
+        Self::Finish {
+            changes,
+            ending: Ending::Done,
+        }
+    }
+
+    pub fn ignored(why: &str) -> Self {
+        Self::Finish {
+            changes: Vec::new(),
+            ending: Ending::Ignored { why: why.into() },
+        }
+    }
+
+    /// Waiting that is nobody's failure.
+    pub fn wait(wait: Duration, code: &str, message: &str) -> Self {
+        Self::Retry {
+            changes: Vec::new(),
+            wait,
+            cause: Cause::new(code, message),
+            counts: Attempt::Free,
+        }
+    }
+}
+
+/// Why a turn broke off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Stop {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A call to the inbox.
+    #[error("inbox: {0}")]
+    Inbox(#[from] InboxError),
+    /// A call to the provider.
+    #[error("provider: {0}")]
+    Provider(Failure),
+    /// Whether an announced write arrived is not known yet; look again after this.
+    #[error("whether an earlier write arrived is not known yet")]
+    Unsettled(Duration),
+    /// The payload is not readable by this version.
+    #[error("the stored payload cannot be read: {0}")]
+    Payload(#[from] serde_json::Error),
+}
+
+/// One event, its lane, and where it belongs.
+pub(crate) struct Job<'a> {
+    pub flow: &'a Flow,
+    pub lane: &'a ClaimedLane,
+    pub event: &'a StoredEvent,
+    pub channel: Arc<Channel>,
+    pub workspace: Arc<Workspace>,
+    pub inbox: Arc<dyn Inbox>,
+    pub access: Access,
+    pub label: ChannelLabel,
+}
+
+impl<'a> Job<'a> {
+    /// None: channel, workspace or inbox are gone.
+    pub fn new(flow: &'a Flow, lane: &'a ClaimedLane, event: &'a StoredEvent) -> Option<Self> {
+        let directory = flow.directory();
+        let channel = directory.channel(lane.channel)?;
+        let workspace = directory.workspace(channel.workspace)?;
+        let inbox = flow.inbox(workspace.platform)?;
+        Some(Self {
+            access: access(&workspace),
+            label: flow.label(&channel),
+            flow,
+            lane,
+            event,
+            channel,
+            workspace,
+            inbox,
+        })
+    }
+
+    pub fn now(&self) -> Time {
+        self.flow.now()
+    }
+
+    /// The lane's identity.
+    pub async fn identity(&self) -> Result<Identity, Stop> {
+        let id = self.lane.identity.ok_or(StoreError::NotFound("the lane's identity"))?;
+        self.identity_by(id).await
+    }
+
+    pub async fn identity_by(&self, id: IdentityId) -> Result<Identity, Stop> {
+        let found = self.flow.store().identity(id).await?;
+        Ok(found.ok_or(StoreError::NotFound("the identity"))?)
+    }
+
+    pub async fn commit(&self, changes: Vec<Change>) -> Result<(), Stop> {
+        Ok(self.flow.store().commit(self.lane.claim, changes).await?)
+    }
+
+    /// Announces a write. Nothing may leave before this has returned.
+    pub async fn announce(&self, step: &str, target: &str, fingerprint: &str) -> Result<Effect, Stop> {
+        let effect = Effect {
+            step: step.to_owned(),
+            state: EffectState::Intent,
+            target: target.to_owned(),
+            fingerprint: fingerprint.to_owned(),
+            remote_id: None,
+            announced_at: self.now(),
+            ended_at: None,
+            code: None,
+        };
+        self.commit(vec![self.effect(effect.clone())]).await?;
+        Ok(effect)
+    }
+
+    pub fn effect(&self, effect: Effect) -> Change {
+        Change::Effect {
+            seq: self.event.id.seq,
+            effect,
+        }
+    }
+
+    /// The write was made.
+    pub fn done(&self, effect: Effect, remote_id: Option<String>) -> Change {
+        self.flow.metrics().effect(target_word(&effect.step), "done");
+        self.effect(Effect {
+            state: EffectState::Done,
+            remote_id,
+            ended_at: Some(self.now()),
+            ..effect
+        })
+    }
+
+    /// The write failed: surely (then it may be announced again) or perhaps (then it is looked for first).
+    pub fn undone(&self, effect: Effect, failure: &Failure) -> Change {
+        let (state, word) = match failure {
+            Failure::Unknown(_) => (EffectState::Ambiguous, "unknown"),
+            _ => (EffectState::Failed, "failed"),
+        };
+        self.flow.metrics().effect(target_word(&effect.step), word);
+        self.effect(Effect {
+            state,
+            ended_at: Some(self.now()),
+            code: Some(failure.cause().code.clone()),
+            ..effect
+        })
+    }
+
+    pub fn hop(&self, what: &str, code: Option<String>, detail: Option<String>) -> Change {
+        Change::Hop {
+            seq: self.event.id.seq,
+            hop: Hop {
+                at: self.now(),
+                what: what.to_owned(),
+                code,
+                detail,
+            },
+        }
+    }
+
+    /// Owes the team a note; the key keeps it from being owed twice.
+    pub fn note(&self, identity: IdentityId, conversation: Option<String>, key: String, html: String) -> Change {
+        let note = Note {
+            identity,
+            conversation,
+            html,
+        };
+        Change::Spawn(NewEvent {
+            channel: self.channel.id,
+            direction: Direction::In,
+            lane: LaneKey::Chore(format!("note:{identity}")),
+            key,
+            kind: "note",
+            remote_id: None,
+            at: self.now(),
+            payload: to_bytes(&InPayload::Note(note)),
+            opens_window: false,
+            not_before: None,
+        })
+    }
+
+    /// In whose name we write when nobody is named.
+    pub fn voice(&self) -> Voice {
+        Voice {
+            explicit: None,
+            default_operator: self.workspace.settings.default_operator.clone(),
+        }
+    }
+
+    /// Shows on the workspace when its default operator could not be used. Losing the warning loses no message.
+    pub async fn mind_operator(&self, written: &Written) {
+        let Some(stand_in) = &written.fell_back_to else { return };
+        let warning = operator_warning(stand_in);
+        if self.workspace.warning.as_deref() == Some(&warning) {
+            return;
+        }
+        let change = WorkspaceChange {
+            warning: Some(Some(warning)),
+            ..WorkspaceChange::default()
+        };
+        let store = self.flow.store();
+        if let Err(error) = store.change_workspace(self.workspace.id, change, self.now()).await {
+            tracing::warn!(workspace.id = %self.workspace.id, %error, "The workspace's warning was not stored");
+        } else if let Err(error) = self.flow.refresh().await {
+            tracing::warn!(%error, "The directory was not refreshed");
+        }
+    }
+}
+
+fn operator_warning(stand_in: &Operator) -> String {
+    format!(
+        "The default operator is not active any more. {} stands in until another one is chosen.",
+        stand_in.name
+    )
+}
+
+/// `send:2` counts as `send`.
+fn target_word(step: &str) -> &str {
+    step.split(':').next().unwrap_or(step)
+}
+
+/// Recognises a text that went through an inbox's formatting: letters and digits alone.
+pub(crate) fn text_fingerprint(text: &str) -> String {
+    let bare: String = text.chars().filter(|character| character.is_alphanumeric()).collect();
+    digest(&[&bare])
+}
+
+/// One fingerprint of several texts.
+pub(crate) fn digest(parts: &[&str]) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update(part.len().to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hex::encode(hasher.finalize())
+}

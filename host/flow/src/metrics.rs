@@ -1,0 +1,140 @@
+//! What is counted. Labels come from configuration and closed sets, never from a message or a person.
+
+use std::time::Duration;
+
+use mantle_model::ids::ChannelId;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+type Labels<const N: usize> = [(&'static str, String); N];
+type Counters<const N: usize> = Family<Labels<N>, Counter>;
+type Histograms<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram>;
+
+/// Families of the journeys. A clone counts into the same numbers.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    receipts: Counters<2>,
+    events: Counters<3>,
+    webhook_rejected: Counters<2>,
+    unrouted: Counters<1>,
+    guest_call: Histograms<2>,
+    guest_failures: Counters<2>,
+    effects: Counters<2>,
+    delivery: Histograms<2>,
+    dead_letters: Counters<1>,
+}
+
+impl Metrics {
+    /// Makes the families and registers them under `mantle_…`.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            receipts: Family::default(),
+            events: Family::default(),
+            webhook_rejected: Family::default(),
+            unrouted: Family::default(),
+            guest_call: Family::new_with_constructor(from_a_millisecond),
+            guest_failures: Family::default(),
+            effects: Family::default(),
+            delivery: Family::new_with_constructor(from_a_hundredth),
+            dead_letters: Family::default(),
+        };
+        let registry = registry.sub_registry_with_prefix("mantle");
+        registry.register("receipts", "Raw hooks stored, by outcome", metrics.receipts.clone());
+        registry.register("events", "Events ended, by outcome", metrics.events.clone());
+        registry.register(
+            "webhook_rejected",
+            "Hooks refused before any work",
+            metrics.webhook_rejected.clone(),
+        );
+        registry.register(
+            "unrouted",
+            "Genuine hooks or events without a channel",
+            metrics.unrouted.clone(),
+        );
+        let seconds = Unit::Seconds;
+        registry.register_with_unit(
+            "guest_call",
+            "Time of a call into a connector",
+            seconds,
+            metrics.guest_call.clone(),
+        );
+        registry.register(
+            "guest_failures",
+            "Calls that a connector did not survive",
+            metrics.guest_failures.clone(),
+        );
+        registry.register("effects", "Writes to the outside, by outcome", metrics.effects.clone());
+        let help = "From the provider's or inbox's time to applied on the other side";
+        registry.register_with_unit("delivery", help, Unit::Seconds, metrics.delivery.clone());
+        registry.register("dead_letters", "Messages given up", metrics.dead_letters.clone());
+        metrics
+    }
+
+    pub(crate) fn receipt(&self, origin: impl ToString, result: &str) {
+        count(
+            &self.receipts,
+            [("origin", origin.to_string()), ("result", result.into())],
+        );
+    }
+
+    pub(crate) fn event(&self, channel: ChannelId, direction: &str, outcome: &str) {
+        let labels = [
+            ("channel", channel.to_string()),
+            ("direction", direction.into()),
+            ("outcome", outcome.into()),
+        ];
+        count(&self.events, labels);
+    }
+
+    pub(crate) fn rejected(&self, channel: &str, reason: &str) {
+        count(
+            &self.webhook_rejected,
+            [("channel", channel.into()), ("reason", reason.into())],
+        );
+    }
+
+    pub(crate) fn unrouted(&self, plugin: &str) {
+        count(&self.unrouted, [("plugin", plugin.into())]);
+    }
+
+    pub(crate) fn guest_call(&self, connector: &str, export: &str, took: Duration) {
+        let labels = [("connector", connector.into()), ("export", export.into())];
+        self.guest_call.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn guest_failure(&self, connector: &str, reason: &str) {
+        count(
+            &self.guest_failures,
+            [("connector", connector.into()), ("reason", reason.into())],
+        );
+    }
+
+    pub(crate) fn effect(&self, target: &str, outcome: &str) {
+        count(&self.effects, [("target", target.into()), ("outcome", outcome.into())]);
+    }
+
+    pub(crate) fn delivered(&self, channel: ChannelId, direction: &str, took: Duration) {
+        let labels = [("channel", channel.to_string()), ("direction", direction.into())];
+        self.delivery.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn dead(&self, channel: ChannelId) {
+        count(&self.dead_letters, [("channel", channel.to_string())]);
+    }
+}
+
+fn count<const N: usize>(family: &Counters<N>, labels: Labels<N>) {
+    family.get_or_create(&labels).inc();
+}
+
+/// 1 ms to 32 s.
+fn from_a_millisecond() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 16))
+}
+
+/// 10 ms to a day and more.
+fn from_a_hundredth() -> Histogram {
+    Histogram::new(exponential_buckets(0.01, 4.0, 13))
+}

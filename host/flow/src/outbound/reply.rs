@@ -1,0 +1,259 @@
+//! One reply of the team, from what the inbox told to what the provider took.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mantle_inbox::{Author, Fetched, InboxError, Reply, ReplyFile};
+use mantle_model::failure::{Cause, Failure, Reason, Refusal};
+use mantle_model::inbound::Reach;
+use mantle_model::text::RichText;
+use mantle_store::directory::ChannelStatus;
+use mantle_store::lanes::{Attempt, Change, Ending};
+use mantle_store::people::Identity;
+
+use super::files;
+use super::plan::{self, Plan};
+use super::send::{self, Unsent};
+use super::{window, words};
+use crate::connector::Connector;
+use crate::job::{Job, Stop, Turn, text_fingerprint};
+use crate::payload::ReplyTold;
+
+/// How often a part that the inbox does not show yet is asked for before the webhook's own text is taken.
+const MISSING_TRIES: u32 = 3;
+const MISSING_WAIT: Duration = Duration::from_secs(2);
+/// While a write of ours that looks the same is under way.
+const OWN_WAIT: Duration = Duration::from_secs(2);
+/// After so long a write of ours is settled, and what looks like it is somebody's own.
+const OWN_WAIT_MAX: Duration = Duration::from_secs(120);
+/// How long a reply is held while its channel is disconnected: later the customer would not understand it.
+const HELD_MAX: Duration = Duration::from_secs(30 * 60);
+const HELD_WAIT: Duration = Duration::from_secs(60);
+
+pub(super) async fn forward(job: &Job<'_>, told: &ReplyTold) -> Result<Turn, Stop> {
+    if let Some(turn) = set_aside(job, told).await? {
+        return Ok(turn);
+    }
+    let Some(plugin) = job.flow.plugin(&job.channel.plugin) else {
+        return Ok(held(
+            job,
+            told,
+            "connector-away",
+            "The connector of this channel is not loaded.",
+        ));
+    };
+    if job.channel.status == ChannelStatus::Disconnected {
+        return Ok(held(job, told, "disconnected", "The channel is disconnected."));
+    }
+    let reply = match read(job, told).await? {
+        Read::Reply(reply) => reply,
+        Read::Turn(turn) => return Ok(turn),
+    };
+    let identity = job.identity().await?;
+    if let Some(refusal) = window::barred(plugin.capabilities(), &identity, job.now()) {
+        return Ok(refused(job, told, &words::quoted(&told.text), &refusal, Vec::new()));
+    }
+    let brought = files::bring(job, &reply.files, plugin.capabilities()).await?;
+    let mut plan = plan::plan(&job.label.title, plugin.capabilities(), &reply.words, &brought.files);
+    plan.left_out.splice(0..0, brought.left_out);
+    if plan.units.is_empty() && plan.left_out.is_empty() {
+        return Ok(Turn::ignored("empty"));
+    }
+    deliver(job, told, (&plugin, &identity), &plan).await
+}
+
+/// What never goes out: our own parts, and bots where the workspace says so.
+async fn set_aside(job: &Job<'_>, told: &ReplyTold) -> Result<Option<Turn>, Stop> {
+    let store = job.flow.store();
+    if store.is_own_part(told.workspace, &told.part).await? {
+        return Ok(Some(Turn::ignored("own")));
+    }
+    let fingerprint = text_fingerprint(&told.text);
+    let open = store.open_effects(&told.conversation, Some(job.event.id)).await?;
+    let fresh = job.now().since(job.event.accepted_at) < OWN_WAIT_MAX;
+    if fresh && open.iter().any(|effect| effect.fingerprint == fingerprint) {
+        return Ok(Some(Turn::wait(
+            OWN_WAIT,
+            "own-write",
+            "A write of ours that looks the same is under way.",
+        )));
+    }
+    if told.author == Author::Bot && !job.workspace.settings.send_bot_replies {
+        return Ok(Some(Turn::ignored("bot")));
+    }
+    Ok(None)
+}
+
+/// The reply's words and files.
+struct Content {
+    words: RichText,
+    files: Vec<ReplyFile>,
+}
+
+enum Read {
+    Reply(Content),
+    Turn(Turn),
+}
+
+async fn read(job: &Job<'_>, told: &ReplyTold) -> Result<Read, Stop> {
+    match job.inbox.fetch_reply(&job.access, &told.conversation, &told.part).await {
+        Ok(Fetched::Reply(reply)) => {
+            let Reply { text, attachments, .. } = *reply;
+            Ok(Read::Reply(Content {
+                words: text,
+                files: attachments,
+            }))
+        }
+        Ok(Fetched::Silent) => Ok(Read::Turn(Turn::ignored("nothing-for-the-customer"))),
+        Ok(Fetched::Missing) if job.lane.tries < MISSING_TRIES => Ok(Read::Turn(Turn::Retry {
+            changes: Vec::new(),
+            wait: MISSING_WAIT,
+            cause: Cause::new("missing", "The inbox does not show the reply yet."),
+            counts: Attempt::Counts,
+        })),
+        Ok(Fetched::Missing) | Err(InboxError::ConversationGone) => Ok(Read::Reply(Content {
+            words: RichText::plain(told.text.clone()),
+            files: Vec::new(),
+        })),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn deliver(
+    job: &Job<'_>,
+    told: &ReplyTold,
+    (plugin, identity): (&Arc<dyn Connector>, &Identity),
+    plan: &Plan,
+) -> Result<Turn, Stop> {
+    let mut left_out = left_out_note(job, told, plan);
+    for (place, unit) in plan.units.iter().enumerate() {
+        let unsent = match send::unit(job, &**plugin, identity, (place, unit)).await? {
+            Ok(()) => continue,
+            Err(unsent) => unsent,
+        };
+        let what = part_words(plan, place, &words::named(&unit.mark, &told.text));
+        let turn = match unsent {
+            Unsent::Refused(refusal) => {
+                let refusal = worded(plugin, identity, refusal);
+                let mut changes = consequences(job, identity, &refusal);
+                changes.append(&mut left_out);
+                refused(job, told, &what, &refusal, changes)
+            }
+            Unsent::Unknown(cause) => {
+                let html = words::unknown(&job.label.title, &what, &cause);
+                left_out.push(failure_note(job, told, html));
+                Turn::Finish {
+                    changes: left_out,
+                    ending: Ending::Unknown { cause },
+                }
+            }
+        };
+        return Ok(turn);
+    }
+    let ending = match plan.left_out.first() {
+        Some(line) if plan.units.is_empty() => Ending::Failed {
+            cause: Cause::new("files-left-out", line.clone()),
+        },
+        _ => Ending::Done,
+    };
+    Ok(Turn::Finish {
+        changes: left_out,
+        ending,
+    })
+}
+
+/// A provider's "window closed" reads like our own.
+fn worded(plugin: &Arc<dyn Connector>, identity: &Identity, refusal: Refusal) -> Refusal {
+    match (&refusal.reason, &plugin.capabilities().window) {
+        (Reason::WindowClosed, Some(rule)) => Refusal {
+            cause: Cause::new(refusal.cause.code, window::refusal(rule, identity).cause.message),
+            next_step: Some(rule.next_step.clone()),
+            ..refusal
+        },
+        _ => refusal,
+    }
+}
+
+/// What a refusal teaches about the person.
+fn consequences(job: &Job<'_>, identity: &Identity, refusal: &Refusal) -> Vec<Change> {
+    let identity = identity.id;
+    match refusal.reason {
+        Reason::WindowClosed => vec![Change::WindowClosed { identity }],
+        Reason::OptedOut => vec![Change::Reach {
+            identity,
+            reach: Reach::OptedOut,
+            at: job.now(),
+        }],
+        _ => Vec::new(),
+    }
+}
+
+/// Which part of a longer reply failed.
+fn part_words(plan: &Plan, place: usize, what: &str) -> String {
+    let count = plan.units.len();
+    if count == 1 {
+        return what.to_owned();
+    }
+    let stopped = if place + 1 < count {
+        " Nothing after it was sent."
+    } else {
+        ""
+    };
+    format!("{what} Part {} of {count} failed.{stopped}", place + 1)
+        .trim()
+        .to_owned()
+}
+
+fn refused(job: &Job<'_>, told: &ReplyTold, what: &str, refusal: &Refusal, mut changes: Vec<Change>) -> Turn {
+    let html = words::refused(&job.label.title, what, refusal);
+    changes.push(failure_note(job, told, html));
+    Turn::Finish {
+        changes,
+        ending: Ending::Failed {
+            cause: refusal.cause.clone(),
+        },
+    }
+}
+
+/// Waits for the channel to come back, but not for ever.
+fn held(job: &Job<'_>, told: &ReplyTold, code: &str, message: &str) -> Turn {
+    if job.now().since(job.event.accepted_at) < HELD_MAX {
+        return Turn::wait(HELD_WAIT, code, message);
+    }
+    let refusal = Refusal {
+        reason: Reason::Account,
+        cause: Cause::new(code, message),
+        next_step: Some("Reconnect the channel, then send the reply again.".into()),
+    };
+    refused(job, told, &words::quoted(&told.text), &refusal, Vec::new())
+}
+
+/// The note for a reply that was tried for too long.
+pub(crate) fn given_up(job: &Job<'_>, told: &ReplyTold, cause: &Cause) -> Option<Change> {
+    let html = words::given_up(&job.label.title, &words::quoted(&told.text), cause);
+    job.lane.identity.map(|_| failure_note(job, told, html))
+}
+
+/// The failure as the worker's rules know it, for an error that is final for this reply alone.
+pub(super) fn unreadable(error: &str) -> Failure {
+    Failure::Transient(Cause::new("shelf", error))
+}
+
+fn failure_note(job: &Job<'_>, told: &ReplyTold, html: String) -> Change {
+    let identity = job.lane.identity.unwrap_or(mantle_model::ids::IdentityId(0));
+    job.note(
+        identity,
+        Some(told.conversation.clone()),
+        words::note_key(job.event.id),
+        html,
+    )
+}
+
+fn left_out_note(job: &Job<'_>, told: &ReplyTold, plan: &Plan) -> Vec<Change> {
+    let (Some(identity), false) = (job.lane.identity, plan.left_out.is_empty()) else {
+        return Vec::new();
+    };
+    let html = words::files_left_out(&job.label.title, &plan.left_out);
+    let key = format!("left-out:{}", job.event.id);
+    vec![job.note(identity, Some(told.conversation.clone()), key, html)]
+}

@@ -1,0 +1,147 @@
+//! One unit of a reply to the provider: announced, sent once, written down.
+
+use std::time::Instant;
+
+use mantle_model::capabilities::RetrySafety;
+use mantle_model::failure::{Cause, Failure, Reason, Refusal};
+use mantle_model::outbound::{Outgoing, Sent};
+use mantle_sandbox::CallError;
+use mantle_store::lanes::{Change, Effect, EffectState};
+use mantle_store::people::Identity;
+
+use super::plan::Unit;
+use crate::connector::Connector;
+use crate::job::{Job, Stop};
+use crate::payload::{correlation, send_step};
+
+/// Why a unit ended without being taken.
+#[derive(Debug)]
+pub(super) enum Unsent {
+    Refused(Refusal),
+    Unknown(Cause),
+}
+
+/// Sends the unit unless an earlier attempt did. What may be tried later stops the turn.
+pub(super) async fn unit(
+    job: &Job<'_>,
+    plugin: &dyn Connector,
+    identity: &Identity,
+    (place, unit): (usize, &Unit),
+) -> Result<Result<(), Unsent>, Stop> {
+    let step = send_step(place);
+    let repeatable = plugin.capabilities().delivery.retry == RetrySafety::Key;
+    match job.event.effect(&step).map(|effect| effect.state) {
+        Some(EffectState::Done) => return Ok(Ok(())),
+        // An earlier attempt left without an answer. Only where the provider knows our id may it go again.
+        Some(EffectState::Intent | EffectState::Ambiguous) if !repeatable => {
+            let cause = Cause::new("interrupted", "The host stopped while the message was being sent");
+            return Ok(Err(Unsent::Unknown(cause)));
+        }
+        _ => {}
+    }
+    let outgoing = Outgoing {
+        id: correlation(job.event.id, job.event.attempt_no, place),
+        recipient: identity.aliases.clone(),
+        group_id: None,
+        content: unit.content.clone(),
+        reply_to: None,
+    };
+    let effect = job.announce(&step, &identity.id.to_string(), &unit.mark).await?;
+    let context = job.flow.context(&job.channel, plugin);
+    let started = Instant::now();
+    let result = plugin.send(&context, &outgoing).await;
+    job.flow
+        .metrics()
+        .guest_call(&job.channel.plugin, "send", started.elapsed());
+    match result {
+        Ok(sent) => {
+            job.commit(taken(job, identity, effect, sent)).await?;
+            Ok(Ok(()))
+        }
+        Err(error) => {
+            let failure = failure_of(error);
+            job.commit(vec![
+                job.undone(effect, &failure),
+                job.hop(
+                    "send failed",
+                    Some(failure.cause().code.clone()),
+                    Some(failure.cause().message.clone()),
+                ),
+            ])
+            .await?;
+            match failure {
+                Failure::Refused(refusal) => Ok(Err(Unsent::Refused(refusal))),
+                Failure::Unknown(cause) if !repeatable => Ok(Err(Unsent::Unknown(cause))),
+                other => Err(Stop::Provider(other)),
+            }
+        }
+    }
+}
+
+fn taken(job: &Job<'_>, identity: &Identity, effect: Effect, sent: Sent) -> Vec<Change> {
+    let step = effect.step.clone();
+    let mut changes = vec![
+        job.done(effect, Some(sent.id.clone())),
+        Change::Outgoing {
+            seq: job.event.id.seq,
+            step,
+            remote_id: sent.id,
+        },
+    ];
+    let news: Vec<_> = sent
+        .aliases
+        .into_iter()
+        .filter(|alias| !identity.aliases.contains(alias))
+        .collect();
+    if !news.is_empty() {
+        changes.push(Change::Aliases {
+            identity: identity.id,
+            aliases: news,
+        });
+    }
+    changes
+}
+
+/// A connector that broke off may have made its call: the outcome is unknown.
+fn failure_of(error: CallError) -> Failure {
+    let refused = |message: String| {
+        Failure::Refused(Refusal {
+            reason: Reason::Unsupported,
+            cause: Cause::new("connector", message),
+            next_step: None,
+        })
+    };
+    match error {
+        CallError::Provider(failure) => failure,
+        CallError::Busy => Failure::RateLimited {
+            after: Some(std::time::Duration::from_secs(1)),
+            cause: Cause::new("busy", error.to_string()),
+        },
+        CallError::Trapped(_) | CallError::CpuExceeded(_) | CallError::TimedOut(_) | CallError::Garbage(_) => {
+            Failure::Unknown(Cause::new("connector", error.to_string()))
+        }
+        CallError::Malformed(_) | CallError::Field { .. } | CallError::Unsupported(_) => refused(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn out_10_a_connector_that_breaks_off_leaves_the_outcome_unknown() {
+        for error in [
+            CallError::Trapped("x".into()),
+            CallError::TimedOut(30_000),
+            CallError::CpuExceeded(200),
+            CallError::Garbage("x".into()),
+        ] {
+            assert!(matches!(failure_of(error), Failure::Unknown(_)));
+        }
+        assert!(matches!(failure_of(CallError::Busy), Failure::RateLimited { .. }));
+        assert!(matches!(
+            failure_of(CallError::Unsupported("send")),
+            Failure::Refused(_)
+        ));
+    }
+}

@@ -1,0 +1,342 @@
+//! Works the lanes: claims what is ready, takes each event to its end or to its next try.
+//!
+//! One lane is in one pair of hands. A stop lets the turns that have begun come to their end; what has not
+//! begun stays in the store.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use mantle_inbox::InboxError;
+use mantle_model::failure::{Cause, Failure};
+use mantle_store::StoreError;
+use mantle_store::directory::{ChannelStatus, WorkspaceChange, WorkspaceStatus};
+use mantle_store::intake::Direction;
+use mantle_store::lanes::{Attempt, Change, Claim, ClaimedLane, Ending, StoredEvent};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::job::{Job, Stop, Turn};
+use crate::payload::OutPayload;
+use crate::retry::{self, Attempts, Next};
+use crate::{Flow, channels, chores, inbound, outbound};
+
+/// Lanes worked at the same time: calls wait on networks, not on this machine.
+const LANES_AT_ONCE: usize = 64;
+/// How often claims are renewed; a third of what the store grants.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// After the store refused to hand out work.
+const CLAIM_PAUSE: Duration = Duration::from_secs(1);
+/// The longest sleep between two looks at the lanes: lost wake-ups cost this much.
+const POLL: Duration = Duration::from_secs(1);
+/// When a channel or workspace that a lane belongs to is gone, its events are looked at again after this.
+const HOMELESS_WAIT: Duration = Duration::from_secs(60 * 60);
+
+type Held = Arc<Mutex<HashSet<Claim>>>;
+
+/// Works until `soft` is cancelled, then finishes the turns under way; `hard` drops those too.
+pub async fn run(flow: Arc<Flow>, soft: CancellationToken, hard: CancellationToken) {
+    let held = Held::default();
+    let mut turns = JoinSet::new();
+    let chores = chores::run(&flow, &soft);
+    let claims = claim_loop(&flow, &held, &mut turns, &soft);
+    let beats = heartbeat(&flow, &held, &soft);
+    tokio::join!(chores, claims, beats);
+    let finished = async { while turns.join_next().await.is_some() {} };
+    tokio::select! {
+        biased;
+        () = hard.cancelled() => tracing::warn!("Turns under way are dropped; their effects will be looked for"),
+        () = finished => {}
+    }
+    turns.shutdown().await;
+}
+
+async fn claim_loop(flow: &Arc<Flow>, held: &Held, turns: &mut JoinSet<()>, soft: &CancellationToken) {
+    while !soft.is_cancelled() {
+        while turns.try_join_next().is_some() {}
+        let free = LANES_AT_ONCE.saturating_sub(turns.len());
+        let claimed = if free == 0 {
+            Ok(Vec::new())
+        } else {
+            claim(flow, free).await
+        };
+        match claimed {
+            Ok(lanes) if lanes.is_empty() => rest(flow, turns, soft, free).await,
+            Ok(lanes) => {
+                for lane in lanes {
+                    locked(held).insert(lane.claim);
+                    let (flow, held) = (Arc::clone(flow), Arc::clone(held));
+                    turns.spawn(async move {
+                        work(&flow, &lane).await;
+                        locked(&held).remove(&lane.claim);
+                    });
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "No work could be claimed");
+                pause(soft, CLAIM_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn claim(flow: &Flow, limit: usize) -> Result<Vec<ClaimedLane>, StoreError> {
+    flow.store()
+        .claim(flow.now(), u32::try_from(limit).unwrap_or(u32::MAX))
+        .await
+}
+
+/// Until work may be there or a hand is free.
+async fn rest(flow: &Flow, turns: &mut JoinSet<()>, soft: &CancellationToken, free: usize) {
+    let nap = match flow.store().next_ready().await {
+        Ok(Some(ready)) => ready.since(flow.now()).min(POLL).max(Duration::from_millis(5)),
+        Ok(None) | Err(_) => POLL,
+    };
+    tokio::select! {
+        biased;
+        () = soft.cancelled() => {}
+        Some(_) = turns.join_next() => {}
+        () = flow.store().wait_ready(), if free > 0 => {}
+        () = tokio::time::sleep(nap) => {}
+    }
+}
+
+async fn heartbeat(flow: &Flow, held: &Held, soft: &CancellationToken) {
+    while !soft.is_cancelled() {
+        pause(soft, HEARTBEAT).await;
+        let claims: Vec<Claim> = locked(held).iter().copied().collect();
+        if let (false, Err(error)) = (claims.is_empty(), flow.store().heartbeat(&claims, flow.now()).await) {
+            tracing::error!(%error, "Claims could not be renewed");
+        }
+    }
+}
+
+pub(crate) async fn pause(soft: &CancellationToken, wait: Duration) {
+    tokio::select! {
+        biased;
+        () = soft.cancelled() => {}
+        () = tokio::time::sleep(wait) => {}
+    }
+}
+
+/// No task panics while holding it; were it so, the set would still be whole.
+fn locked(held: &Held) -> std::sync::MutexGuard<'_, HashSet<Claim>> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Flow {
+    /// Works all that is ready by the clock now and returns when nothing is: for tests and one-shot commands.
+    ///
+    /// # Errors
+    /// The store hands out no work.
+    pub async fn settle(&self) -> Result<(), StoreError> {
+        loop {
+            chores::read_again(self).await?;
+            let lanes = claim(self, LANES_AT_ONCE).await?;
+            if lanes.is_empty() {
+                return Ok(());
+            }
+            join_all(lanes.iter().map(|lane| work(self, lane))).await;
+        }
+    }
+}
+
+/// The events of one claimed lane, in order, until one must wait.
+async fn work(flow: &Flow, lane: &ClaimedLane) {
+    for event in &lane.events {
+        match Box::pin(turn(flow, lane, event)).await {
+            Ok(After::Continue) => {}
+            Ok(After::Freed) => return,
+            Err(StoreError::Fenced) => {
+                tracing::warn!(message.id = %event.id, "Another worker has the lane by now");
+                return;
+            }
+            Err(error) => {
+                tracing::error!(message.id = %event.id, %error, "A result could not be stored");
+                break;
+            }
+        }
+    }
+    if let Err(error) = flow.store().release(lane.claim).await {
+        tracing::error!(%error, "A lane could not be given back; it comes back by itself");
+    }
+}
+
+/// Whether the lane is still ours.
+enum After {
+    Continue,
+    Freed,
+}
+
+async fn turn(flow: &Flow, lane: &ClaimedLane, event: &StoredEvent) -> Result<After, StoreError> {
+    // The first event's failures are not those of the ones behind it.
+    let first = lane.events.first().is_some_and(|first| first.id == event.id);
+    let lane = &ClaimedLane {
+        tries: if first { lane.tries } else { 0 },
+        failing_since: lane.failing_since.filter(|_| first),
+        events: Vec::new(),
+        key: lane.key.clone(),
+        ..*lane
+    };
+    let Some(job) = Job::new(flow, lane, event) else {
+        return homeless(flow, lane, event).await;
+    };
+    let result = match lane.direction {
+        Direction::In => inbound::forward(&job).await,
+        Direction::Out => outbound::forward(&job).await,
+    };
+    match result {
+        Ok(Turn::Finish { changes, ending }) => {
+            recovered(&job, &ending).await;
+            finish(&job, changes, ending).await
+        }
+        Ok(Turn::Retry {
+            mut changes,
+            wait,
+            cause,
+            counts,
+        }) => {
+            changes.push(Change::Retry {
+                until: flow.now().after(wait),
+                cause,
+                counts,
+            });
+            flow.store().commit(lane.claim, changes).await?;
+            Ok(After::Freed)
+        }
+        Err(stop) => stopped(&job, stop).await,
+    }
+}
+
+async fn stopped(job: &Job<'_>, stop: Stop) -> Result<After, StoreError> {
+    let failure = match stop {
+        Stop::Store(error @ (StoreError::Fenced | StoreError::Busy(_))) => return Err(error),
+        Stop::Store(error) => Failure::Transient(Cause::new("store", error.to_string())),
+        Stop::Unsettled(wait) => {
+            let cause = Cause::new("unsettled", "An earlier write is being looked for.");
+            return postpone(job, wait, cause, Attempt::Free).await;
+        }
+        Stop::Payload(error) => return give_up(job, Cause::new("payload", error.to_string())).await,
+        Stop::Inbox(InboxError::Failure(failure)) => {
+            if let Failure::Unauthorized(cause) = &failure {
+                workspace_disconnected(job, cause).await;
+            }
+            failure
+        }
+        Stop::Inbox(gone) => Failure::Transient(Cause::new("inbox", gone.to_string())),
+        Stop::Provider(failure) => {
+            if let Failure::Unauthorized(cause) = &failure {
+                let told = (ChannelStatus::Disconnected, Some(cause.message.clone()));
+                channels::set_status(job.flow, &job.channel, told).await;
+            }
+            failure
+        }
+    };
+    let attempts = Attempts {
+        failed: job.lane.tries,
+        since: job.lane.failing_since,
+        now: job.now(),
+    };
+    tracing::info!(message.id = %job.event.id, attempt = job.lane.tries, code = failure.cause().code, "An attempt failed");
+    match retry::next(&failure, attempts, retry::chance()) {
+        Next::Retry { until, counts } => postpone(job, until.since(job.now()), failure.cause().clone(), counts).await,
+        Next::GiveUp(cause) => give_up(job, cause).await,
+    }
+}
+
+async fn postpone(job: &Job<'_>, wait: Duration, cause: Cause, counts: Attempt) -> Result<After, StoreError> {
+    let until = job.now().after(wait);
+    let change = Change::Retry { until, cause, counts };
+    job.flow.store().commit(job.lane.claim, vec![change]).await?;
+    Ok(After::Freed)
+}
+
+/// Dead, loudly; a reply's team is told in the conversation.
+async fn give_up(job: &Job<'_>, cause: Cause) -> Result<After, StoreError> {
+    tracing::error!(message.id = %job.event.id, code = cause.code, reason = cause.message, "A message is given up; it can be replayed");
+    job.flow.metrics().dead(job.channel.id);
+    let told = match serde_json::from_slice(&job.event.payload) {
+        Ok(OutPayload::Reply(told)) if job.lane.direction == Direction::Out => Some(told),
+        _ => None,
+    };
+    let note = told.and_then(|told| outbound::given_up(job, &told, &cause));
+    finish(job, note.into_iter().collect(), Ending::Dead { cause }).await
+}
+
+async fn finish(job: &Job<'_>, mut changes: Vec<Change>, ending: Ending) -> Result<After, StoreError> {
+    let (outcome, done) = match &ending {
+        Ending::Done => ("done", true),
+        Ending::Ignored { .. } => ("ignored", false),
+        Ending::Failed { .. } => ("failed", false),
+        Ending::Unknown { .. } => ("unknown", false),
+        Ending::Dead { .. } => ("dead", false),
+    };
+    let seq = job.event.id.seq;
+    changes.push(Change::Finish { seq, ending });
+    job.flow.store().commit(job.lane.claim, changes).await?;
+    let direction = match job.lane.direction {
+        Direction::In => "in",
+        Direction::Out => "out",
+    };
+    job.flow.metrics().event(job.channel.id, direction, outcome);
+    if done && matches!(job.event.kind.as_str(), "message" | "reply") {
+        job.flow
+            .metrics()
+            .delivered(job.channel.id, direction, job.now().since(job.event.at));
+    }
+    Ok(After::Continue)
+}
+
+/// The channel or workspace was archived: nothing more reaches inbox or customer.
+async fn homeless(flow: &Flow, lane: &ClaimedLane, event: &StoredEvent) -> Result<After, StoreError> {
+    let archived = flow.directory().channel(lane.channel).is_none();
+    let change = if archived {
+        let why = "channel-archived".to_owned();
+        Change::Finish {
+            seq: event.id.seq,
+            ending: Ending::Ignored { why },
+        }
+    } else {
+        Change::Retry {
+            until: flow.now().after(HOMELESS_WAIT),
+            cause: Cause::new("no-inbox", "The workspace's inbox is not set up on this host."),
+            counts: Attempt::Free,
+        }
+    };
+    flow.store().commit(lane.claim, vec![change]).await?;
+    Ok(if archived { After::Continue } else { After::Freed })
+}
+
+/// Told once, when the token is refused first; messages keep being stored.
+async fn workspace_disconnected(job: &Job<'_>, cause: &Cause) {
+    if job.workspace.status == WorkspaceStatus::Active {
+        tracing::error!(workspace.id = %job.workspace.id, code = cause.code, "The workspace's token is refused; reconnect it");
+        workspace_status(job, WorkspaceStatus::Disconnected, Some(cause.message.clone())).await;
+    }
+}
+
+/// A message that reached the inbox proves the token.
+async fn recovered(job: &Job<'_>, ending: &Ending) {
+    let proven = job.lane.direction == Direction::In && job.event.kind == "message" && *ending == Ending::Done;
+    if proven && job.workspace.status == WorkspaceStatus::Disconnected {
+        workspace_status(job, WorkspaceStatus::Active, None).await;
+    }
+}
+
+async fn workspace_status(job: &Job<'_>, status: WorkspaceStatus, cause: Option<String>) {
+    let change = WorkspaceChange {
+        status: Some((status, cause)),
+        ..WorkspaceChange::default()
+    };
+    let changed = job
+        .flow
+        .store()
+        .change_workspace(job.workspace.id, change, job.now())
+        .await;
+    if let Err(error) = changed.map(drop) {
+        tracing::error!(workspace.id = %job.workspace.id, %error, "The workspace's status could not be stored");
+    } else if let Err(error) = job.flow.refresh().await {
+        tracing::error!(%error, "The directory could not be refreshed");
+    }
+}
