@@ -9,7 +9,7 @@ use mantle_model::hook::{Answer, Hook};
 use mantle_model::outbound::{Outgoing, Sent};
 use mantle_model::secret::Secrets;
 use mantle_sandbox::{
-    Abilities, CallError, ChannelContext, Field, HealthReport, Inbound, Plugin, ProviderAccount, ShelfFile, Verdict,
+    Abilities, CallError, ChannelContext, Field, HealthReport, Inbound, Plugin, Plugins, ProviderAccount, ShelfFile, Verdict,
 };
 
 /// The enabled connectors by name. Asked once per journey, so that one journey uses one version throughout.
@@ -42,6 +42,13 @@ pub trait Connector: Send + Sync {
     async fn fetch_media(&self, context: &ChannelContext, source: &str) -> Result<ShelfFile, CallError>;
 }
 
+impl Catalog for Plugins {
+    fn get(&self, name: &str) -> Option<Arc<dyn Connector>> {
+        let plugin = Self::get(self, name)?;
+        Some(plugin)
+    }
+}
+
 #[async_trait]
 impl Connector for Plugin {
     fn title(&self) -> &str {
@@ -72,7 +79,7 @@ impl Connector for Plugin {
         Plugin::default_answer(self)
     }
     fn check_fields(&self, values: &BTreeMap<String, String>) -> Result<(), (String, String)> {
-        required_fields(Plugin::fields(self), values, Plugin::secrets(self))
+        Plugin::check_fields(self, values)
     }
     fn verify(&self, secrets: &Secrets, hook: &Hook, url: &str) -> Verdict {
         Plugin::verify(self, secrets, hook, url)
@@ -98,30 +105,4 @@ impl Connector for Plugin {
     async fn fetch_media(&self, context: &ChannelContext, source: &str) -> Result<ShelfFile, CallError> {
         Plugin::fetch_media(self, context, source).await
     }
-}
-
-/// Every required field is there and every given one is known.
-pub(crate) fn required_fields(
-    fields: &[Field],
-    values: &BTreeMap<String, String>,
-    shared: &Secrets,
-) -> Result<(), (String, String)> {
-    if let Some(unknown) = values
-        .keys()
-        .find(|name| !fields.iter().any(|field| field.name == **name))
-    {
-        let known: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
-        let message = format!("There is no such field. The fields are: {}.", known.join(", "));
-        return Err((unknown.clone(), message));
-    }
-    for field in fields.iter().filter(|field| field.required) {
-        let given = values.get(&field.name).is_some_and(|value| !value.trim().is_empty());
-        if !given && !(field.secret && shared.contains(&field.name)) {
-            return Err((
-                field.name.clone(),
-                format!("{} is missing. {}", field.label, field.help),
-            ));
-        }
-    }
-    Ok(())
 }

@@ -22,7 +22,9 @@ const LOOK_AFTER: [Duration; 4] = [
     Duration::from_secs(10),
     Duration::from_secs(30),
 ];
-/// How many messages of the same second are compared when counting equal ones.
+/// Messages stored this long before are compared when counting equal ones: those of the same second come together …
+const NEIGHBOURS_WITHIN: Duration = Duration::from_secs(10 * 60);
+/// … and so many of them.
 const NEIGHBOURS_MAX: u32 = 50;
 
 /// A part to be written as the customer.
@@ -168,12 +170,10 @@ async fn known_equal(job: &Job<'_>, draft: &Draft<'_>) -> Result<u32, Stop> {
     let Some(identity) = job.lane.identity else {
         return Ok(0);
     };
-    let second = Duration::from_secs(1);
     let filter = MessageFilter {
         channel: Some(job.channel.id),
         identities: Some(vec![identity]),
-        from: Some(draft.at.before(second)),
-        to: Some(draft.at.after(second)),
+        from: Some(job.event.accepted_at.before(NEIGHBOURS_WITHIN)),
         limit: NEIGHBOURS_MAX,
         ..MessageFilter::default()
     };
