@@ -1,5 +1,14 @@
 //! The host as one thing: configuration, wiring, command line, signals, telemetry.
 //!
-//! Alone names the environment, files of the configuration, and signals. Decides nothing about messages.
+//! Alone names the environment, the configuration's files, and signals. Decides nothing about messages: it makes the
+//! rooms, tells each what it needs of the others, and ends them in order.
 
+pub mod catalog;
+pub mod cli;
 pub mod config;
+mod desk;
+pub mod host;
+mod live_inbox;
+mod no_shelf;
+mod telemetry;
+mod watch;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The binary `mantle`; see [`mantle_app::cli`].
+
+fn main() -> std::process::ExitCode {
+    mantle_app::cli::main()
+}

@@ -78,6 +78,17 @@ impl Key {
         }
     }
 
+    /// A key for another purpose than sealing, such as signing the addresses of files; tells nothing of this one.
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(b"mantle derived key\0");
+        hash.update(purpose.as_bytes());
+        hash.update([0]);
+        hash.update(self.0);
+        hash.finalize().into()
+    }
+
     /// Tells keys apart in a row, so that a later rotation knows which rows are still to be sealed anew.
     fn id(&self) -> u8 {
         let mut hash = Sha256::new();

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use mantle_model::hook::{Answer, Hook};
+use mantle_flow::HookAnswer;
+use mantle_model::hook::Hook;
 use mantle_model::ids::{ChannelId, MediaId, MessageId, WorkspaceId};
 use mantle_model::secret::Secret;
 use mantle_store::directory::{Channel, ChannelSettings, Workspace, WorkspaceSettings};
@@ -65,33 +66,6 @@ pub struct WorkspaceEdit {
     pub settings: Option<WorkspaceSettings>,
 }
 
-/// A message that the API's caller starts.
-#[derive(Debug)]
-pub struct Proactive {
-    pub channel: ChannelId,
-    pub to: String,
-    pub content: ProactiveContent,
-    pub open_conversation: bool,
-    pub teammate: Option<String>,
-}
-
-#[derive(Debug)]
-pub enum ProactiveContent {
-    Text(String),
-    Template {
-        name: String,
-        language: String,
-        variables: Vec<TemplateVariable>,
-    },
-}
-
-#[derive(Debug, Clone)]
-pub struct TemplateVariable {
-    pub place: String,
-    pub name: Option<String>,
-    pub text: String,
-}
-
 /// A file to be served.
 pub struct OpenFile {
     pub name: Option<String>,
@@ -112,12 +86,14 @@ pub struct Configuration {
 #[async_trait]
 pub trait Desk: Send + Sync {
     /// A provider called. `channel` is the text of the address: it may name none of ours.
-    async fn hook(&self, plugin: &str, channel: Option<&str>, hook: Hook) -> Answer;
+    async fn hook(&self, plugin: &str, channel: Option<&str>, hook: Hook) -> HookAnswer;
     /// Intercom called.
-    async fn intercom(&self, hook: Hook) -> Answer;
+    async fn intercom(&self, hook: Hook) -> HookAnswer;
 
     async fn connect_workspace(&self, access_token: Secret) -> Result<Workspace, DeskError>;
     async fn edit_workspace(&self, id: WorkspaceId, edit: WorkspaceEdit) -> Result<Workspace, DeskError>;
+    /// Asks the inbox whether the token is still good, and keeps the answer.
+    async fn check_workspace(&self, id: WorkspaceId) -> Result<Workspace, DeskError>;
     async fn archive_workspace(&self, id: WorkspaceId) -> Result<(), DeskError>;
 
     async fn plugins(&self) -> Vec<PluginBody>;
@@ -132,7 +108,6 @@ pub trait Desk: Send + Sync {
     async fn check_channel(&self, id: ChannelId) -> Result<Channel, DeskError>;
     async fn templates(&self, id: ChannelId) -> Result<Vec<TemplateBody>, DeskError>;
 
-    async fn send(&self, message: Proactive) -> Result<MessageId, DeskError>;
     async fn replay(&self, message: MessageId) -> Result<MessageId, DeskError>;
 
     async fn file(&self, id: MediaId) -> Result<Option<OpenFile>, DeskError>;

@@ -8,7 +8,8 @@ use axum::body::Body;
 use axum::extract::{OriginalUri, Path, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use mantle_model::hook::{Answer, Hook};
+use mantle_flow::HookAnswer;
+use mantle_model::hook::Hook;
 
 use crate::Front;
 use crate::body;
@@ -111,7 +112,7 @@ fn header_lines(headers: &HeaderMap) -> Vec<(String, String)> {
         .collect()
 }
 
-async fn detached(front: &Front, work: impl Future<Output = Answer> + Send + 'static) -> Response {
+async fn detached(front: &Front, work: impl Future<Output = HookAnswer> + Send + 'static) -> Response {
     match front.tasks.spawn(work).await {
         Ok(answer) => respond(answer),
         Err(error) => {
@@ -121,7 +122,8 @@ async fn detached(front: &Front, work: impl Future<Output = Answer> + Send + 'st
     }
 }
 
-fn respond(answer: Answer) -> Response {
+fn respond(told: HookAnswer) -> Response {
+    let answer = told.answer;
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, answer.body).into_response();
     let headers = response.headers_mut();
@@ -130,5 +132,9 @@ fn respond(answer: Answer) -> Response {
         None => headers.remove(header::CONTENT_TYPE),
     };
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Some(after) = told.retry_after {
+        // Rounded up: coming a moment too early costs another refusal.
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_millis().div_ceil(1000) as u64));
+    }
     response
 }

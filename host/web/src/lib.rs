@@ -30,7 +30,7 @@ use tokio_util::task::TaskTracker;
 use crate::desk::Desk;
 use crate::media::MediaLinks;
 use crate::metrics::HttpMetrics;
-use crate::operations::Pulse;
+pub use crate::operations::Pulse;
 
 /// What every request may use.
 pub struct Front {

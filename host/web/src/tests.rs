@@ -1,1 +1,6 @@
+//! The front over a real socket, with a real store and a desk that notes what it is asked.
 
+mod api;
+mod document;
+mod limits;
+mod stand_in;

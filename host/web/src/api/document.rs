@@ -21,6 +21,7 @@ use super::{channels, error, messages, plugins, templates, workspaces};
         workspaces::one,
         workspaces::edit,
         workspaces::archive,
+        workspaces::check,
         channels::connect,
         channels::of_workspace,
         channels::one,
@@ -28,7 +29,6 @@ use super::{channels, error, messages, plugins, templates, workspaces};
         channels::archive,
         channels::check,
         templates::list,
-        messages::send,
         messages::list,
         messages::trace,
         messages::replay,
@@ -40,7 +40,7 @@ use super::{channels, error, messages, plugins, templates, workspaces};
     tags(
         (name = "workspaces", description = "Connected Intercom workspaces"),
         (name = "channels", description = "Bots, numbers and pages of a workspace"),
-        (name = "messages", description = "What happened to a message; messages of your own"),
+        (name = "messages", description = "What happened to a message"),
         (name = "plugins", description = "Connectors that plugins.toml names"),
     )
 )]

@@ -1,4 +1,4 @@
-//! Messages: what happened to one, lists, replay, and messages that the caller starts.
+//! Messages: what happened to one, lists, replay.
 
 #![expect(unused_qualifications, reason = "the macro that reads `params(ListQuery)` writes it")]
 
@@ -16,10 +16,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::ErrorBody;
-use super::input::{Input, id, time};
-use super::{ApiError, channels};
+use super::ApiError;
+use super::input::{id, time};
 use crate::Front;
-use crate::desk::{Proactive, ProactiveContent, TemplateVariable};
 use crate::limits::{PAGE_ROWS, PAGE_ROWS_MAX};
 
 /// The words of all states, for refusing others.
@@ -108,56 +107,11 @@ pub struct ListQuery {
     limit: Option<u32>,
 }
 
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SendMessage {
-    /// Phone number in international form, or the provider's id of the person.
-    #[serde(alias = "destination_phone")]
-    to: String,
-    text: Option<String>,
-    template: Option<SendTemplate>,
-    /// Open the conversation in the inbox now, not only when the customer answers.
-    #[serde(default)]
-    open_intercom_conversation: bool,
-    /// In whose name the conversation is opened.
-    intercom_teammate_id: Option<String>,
-}
-
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SendTemplate {
-    name: String,
-    language: String,
-    #[serde(default, alias = "message_variables")]
-    variables: Vec<SendVariable>,
-}
-
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SendVariable {
-    /// `header`, `body`, `button:0` …
-    #[serde(default = "body_place")]
-    place: String,
-    /// Set for templates with named variables.
-    name: Option<String>,
-    text: String,
-}
-
-fn body_place() -> String {
-    "body".to_owned()
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub struct SentBody {
-    id: String,
-    /// Where its trace is.
-    status_url: String,
-}
-
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ReplayBody {
     /// The message that was put in line again.
     id: String,
+    /// Where its trace is.
     status_url: String,
 }
 
@@ -360,59 +314,6 @@ pub(super) async fn replay(
     let body = ReplayBody {
         id: replayed.to_string(),
         status_url: status_url(&replayed),
-    };
-    Ok((StatusCode::ACCEPTED, Json(body)))
-}
-
-/// Send a message that no customer asked for: a text, or an approved template where the provider wants one.
-#[utoipa::path(post, path = "/api/v1/channels/{id}/messages", operation_id = "send_message", tag = "messages",
-    params(("id" = String, Path, description = "`chn_…`"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body again give the same answer.")),
-    request_body = SendMessage,
-    responses(
-        (status = 202, description = "In line; `status_url` tells the rest", body = SentBody),
-        (status = 404, description = "No such channel", body = ErrorBody),
-        (status = 422, description = "The channel cannot send this, or a field is wrong", body = ErrorBody)))]
-pub(super) async fn send(
-    State(front): State<Arc<Front>>,
-    Path(text): Path<String>,
-    Input(message): Input<SendMessage>,
-) -> Result<(StatusCode, Json<SentBody>), ApiError> {
-    let channel = channels::find(&front, &text).await?;
-    let to = message.to.trim().to_owned();
-    if to.is_empty() {
-        return Err(ApiError::invalid("to", "`to` is empty. Name the recipient."));
-    }
-    let content = match (message.text, message.template) {
-        (Some(text), None) if !text.trim().is_empty() => ProactiveContent::Text(text),
-        (None, Some(template)) => ProactiveContent::Template {
-            name: template.name,
-            language: template.language,
-            variables: template
-                .variables
-                .into_iter()
-                .map(|variable| TemplateVariable {
-                    place: variable.place,
-                    name: variable.name,
-                    text: variable.text,
-                })
-                .collect(),
-        },
-        _ => return Err(ApiError::invalid("text", "Give either `text` or `template`.")),
-    };
-    let sent = front
-        .desk
-        .send(Proactive {
-            channel: channel.id,
-            to,
-            content,
-            open_conversation: message.open_intercom_conversation,
-            teammate: message.intercom_teammate_id,
-        })
-        .await?;
-    let body = SentBody {
-        id: sent.to_string(),
-        status_url: status_url(&sent),
     };
     Ok((StatusCode::ACCEPTED, Json(body)))
 }

@@ -242,6 +242,22 @@ pub(super) async fn archive(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Ask the inbox whether the token is still good, and show the answer.
+#[utoipa::path(post, path = "/api/v1/workspaces/{id}/check", operation_id = "check_workspace", tag = "workspaces",
+    params(("id" = String, Path, description = "`wsp_…`"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key again gives the same answer.")),
+    responses(
+        (status = 200, description = "As it is now", body = WorkspaceBody),
+        (status = 404, description = "No such workspace", body = ErrorBody),
+        (status = 502, description = "The inbox did not answer", body = ErrorBody)))]
+pub(super) async fn check(
+    State(front): State<Arc<Front>>,
+    Path(text): Path<String>,
+) -> Result<Json<WorkspaceBody>, ApiError> {
+    let workspace = find(&front, &text).await?;
+    Ok(Json(front.desk.check_workspace(workspace.id).await?.into()))
+}
+
 /// The workspace of this id, unless it is archived.
 pub(super) async fn find(front: &Front, text: &str) -> Result<Workspace, ApiError> {
     front

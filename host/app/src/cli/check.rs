@@ -1,0 +1,85 @@
+//! `mantle check`: the configuration and every connector in it, without starting anything.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use mantle_model::clock::SystemClock;
+use mantle_web::api::plugins::PluginBody;
+use serde_json::json;
+
+use super::output::{Output, table};
+use crate::catalog::{LiveCatalog, Workshop};
+use crate::config::{self, HostConfig, process_environment};
+use crate::no_shelf::NoShelf;
+
+pub(super) async fn run(file: &Path, output: &Output) -> Result<bool> {
+    let config = match config::load(file, &process_environment) {
+        Ok(config) => config,
+        Err(error) => {
+            let problems: Vec<String> = error.problems.iter().map(ToString::to_string).collect();
+            let count = problems.len();
+            let text = format!("{error}\n\n{count} to put right.");
+            output.answer(&json!({ "ok": false, "problems": problems, "plugins": [] }), &text);
+            return Ok(false);
+        }
+    };
+    let plugins = load(&config).await?;
+    let fine = plugins.iter().all(|plugin| plugin.state != "refused");
+    let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    let problems: Vec<&str> = plugins.iter().filter_map(|plugin| plugin.reason.as_deref()).collect();
+
+    let mut page = format!(
+        "{}: read.\n  listens at   {}\n  public url   {}\n  database     {}\n  data folder  {}\n\n",
+        file.display(),
+        config.fixed.listen,
+        config.fixed.public_url.as_deref().unwrap_or("(none)"),
+        config.fixed.database.display(),
+        config.fixed.data_dir.display(),
+    );
+    page.push_str(&plugin_table(&plugins));
+    for line in &warnings {
+        page.push_str(&format!("\nwarning: {line}"));
+    }
+    for line in &problems {
+        page.push_str(&format!("\nrefused: {line}"));
+    }
+    if fine {
+        page.push_str("\nAll is well.");
+    }
+    let answer = json!({ "ok": fine, "problems": problems, "warnings": warnings, "plugins": plugins });
+    output.answer(&answer, &page);
+    Ok(fine)
+}
+
+pub(super) fn plugin_table(plugins: &[PluginBody]) -> String {
+    let rows: Vec<Vec<String>> = plugins
+        .iter()
+        .map(|plugin| {
+            vec![
+                plugin.name.clone(),
+                plugin.title.clone(),
+                plugin.version.clone(),
+                plugin.state.clone(),
+                plugin.digest.chars().take(12).collect(),
+            ]
+        })
+        .collect();
+    table(&["plugin", "title", "version", "state", "digest"], &rows)
+}
+
+/// Loads every plugin of the configuration as a host would.
+pub(super) async fn load(config: &HostConfig) -> Result<Vec<PluginBody>> {
+    Ok(catalog(config).await?.describe())
+}
+
+pub(super) async fn catalog(config: &HostConfig) -> Result<LiveCatalog> {
+    let workshop = Workshop {
+        cache_dir: config.fixed.data_dir.join("compiled"),
+        shelf: Arc::new(NoShelf),
+        clock: Arc::new(SystemClock),
+    };
+    let catalog = LiveCatalog::new(workshop, &config.live.redirects).context("The sandbox cannot be built")?;
+    catalog.apply(&config.live).await.context("The plugins cannot be loaded")?;
+    Ok(catalog)
+}

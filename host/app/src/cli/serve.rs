@@ -1,0 +1,54 @@
+//! `mantle serve`: the host, until it is told to stop.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use mantle_model::clock::SystemClock;
+use mantle_model::secret::Secret;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{self, process_environment};
+use crate::host::{Host, Surroundings};
+use crate::telemetry;
+
+pub(super) async fn run(file: &Path) -> Result<bool> {
+    telemetry::start();
+    let config = config::load(file, &process_environment)?;
+    let admin_token = process_environment("MANTLE_ADMIN_TOKEN").filter(|token| !token.is_empty());
+    if admin_token.is_none() {
+        tracing::warn!("MANTLE_ADMIN_TOKEN is not set, so the API is closed. Set it and start again to use the API");
+    }
+    let surroundings = Surroundings {
+        clock: Arc::new(SystemClock),
+        environment: Arc::new(process_environment),
+        admin_token: admin_token.map(Secret::new),
+    };
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be listened for")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be listened for")?;
+    let mut reload = signal(SignalKind::hangup()).context("SIGHUP cannot be listened for")?;
+    let running = Host::start(config, surroundings).await?;
+    loop {
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = reload.recv() => running.reload().await,
+            () = running.failed() => {
+                running.stop().await;
+                anyhow::bail!("A part of the host ended that never should; the log says which. Start it again.");
+            }
+        }
+    }
+    tracing::info!("Stopping: no more connections; a second signal forces it");
+    let force = running.force();
+    let stopping = running.stop();
+    tokio::pin!(stopping);
+    loop {
+        tokio::select! {
+            () = &mut stopping => return Ok(true),
+            _ = terminate.recv() => force.cancel(),
+            _ = interrupt.recv() => force.cancel(),
+        }
+    }
+}

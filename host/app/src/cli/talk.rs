@@ -1,0 +1,182 @@
+//! Commands that a running host answers: workspaces, channels, messages.
+
+use std::io::{BufRead, IsTerminal};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::Common;
+use super::output::{Output, table, text};
+use super::remote::Remote;
+
+/// States of messages that did not arrive and can be put in line again, or be looked into.
+const GIVEN_UP: [&str; 4] = ["dead", "failed", "unknown", "parked"];
+
+pub(super) async fn trace(common: &Common, message: &str, output: &Output) -> Result<bool> {
+    let trace = Remote::new(common)?.get(&format!("/api/v1/messages/{message}")).await?;
+    let mut page = format!(
+        "{}  {}  {}  {}\n",
+        text(&trace, "id"),
+        text(&trace, "direction"),
+        text(&trace, "kind"),
+        text(&trace, "state")
+    );
+    for (label, field) in [
+        ("channel", "channel_id"),
+        ("customer", "identity_id"),
+        ("remote id", "remote_id"),
+        ("reason", "reason"),
+        ("told", "deliveries"),
+        ("tries", "tries"),
+        ("next try", "next_attempt_at"),
+        ("raw request", "receipt_id"),
+    ] {
+        let value = text(&trace, field);
+        if !value.is_empty() {
+            page.push_str(&format!("  {label:<12} {value}\n"));
+        }
+    }
+    let hops = rows(&trace["hops"], &["at", "what", "id", "code", "detail"]);
+    page.push('\n');
+    page.push_str(&table(&["time", "what", "id", "code", "detail"], &hops));
+    output.answer(&trace, &page);
+    Ok(true)
+}
+
+pub(super) async fn workspaces(common: &Common, output: &Output) -> Result<bool> {
+    let answer = Remote::new(common)?.get("/api/v1/workspaces").await?;
+    let fields = ["id", "name", "platform", "status", "added_by", "status_cause"];
+    let heads = ["id", "name", "platform", "status", "added by", "cause"];
+    output.answer(&answer, &table(&heads, &rows(&answer["workspaces"], &fields)));
+    Ok(true)
+}
+
+pub(super) async fn add_workspace(common: &Common, token: Option<&str>, output: &Output) -> Result<bool> {
+    let remote = Remote::new(common)?;
+    let token = match token {
+        Some(token) => token.to_owned(),
+        None => read_token(output)?,
+    };
+    let draft = json!({ "platform": "intercom", "access_token": token.trim() });
+    let workspace = remote.post("/api/v1/workspaces", &draft).await?;
+    let line = format!("Connected {} ({}).", text(&workspace, "name"), text(&workspace, "id"));
+    output.answer(&workspace, &line);
+    Ok(true)
+}
+
+fn read_token(output: &Output) -> Result<String> {
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        output.progress("Paste the access token and press Enter:");
+    }
+    let mut line = String::new();
+    stdin.lock().read_line(&mut line).context("The token cannot be read from standard input")?;
+    if line.trim().is_empty() {
+        bail!("No access token was given. Use `--access-token`, INTERCOM_ACCESS_TOKEN or standard input.");
+    }
+    Ok(line)
+}
+
+pub(super) async fn channels(common: &Common, workspace: Option<&str>, output: &Output) -> Result<bool> {
+    let remote = Remote::new(common)?;
+    let workspaces = match workspace {
+        Some(workspace) => vec![workspace.to_owned()],
+        None => workspace_ids(&remote).await?,
+    };
+    let mut channels = Vec::new();
+    for workspace in workspaces {
+        let answer = remote.get(&format!("/api/v1/workspaces/{workspace}/channels")).await?;
+        channels.extend(answer["channels"].as_array().cloned().unwrap_or_default());
+    }
+    let answer = json!({ "channels": channels });
+    let fields = ["id", "name", "plugin", "status", "external_name", "created_at", "status_cause"];
+    let heads = ["id", "name", "plugin", "status", "account", "created", "cause"];
+    output.answer(&answer, &table(&heads, &rows(&answer["channels"], &fields)));
+    Ok(true)
+}
+
+pub(super) async fn add_channel(
+    common: &Common,
+    workspace: Option<&str>,
+    draft: &Value,
+    output: &Output,
+) -> Result<bool> {
+    let remote = Remote::new(common)?;
+    let workspace = match workspace {
+        Some(workspace) => workspace.to_owned(),
+        None => match workspace_ids(&remote).await?.as_slice() {
+            [only] => only.clone(),
+            [] => bail!("There is no workspace yet. Connect one: `mantle workspace add`."),
+            several => bail!("There are {} workspaces. Name one with `--workspace`.", several.len()),
+        },
+    };
+    let channel = remote.post(&format!("/api/v1/workspaces/{workspace}/channels"), draft).await?;
+    let mut page = format!(
+        "{} ({}) is {}.\nHook: {}\n",
+        text(&channel, "name"),
+        text(&channel, "id"),
+        text(&channel, "status"),
+        text(&channel, "hook_url")
+    );
+    for notice in channel["notices"].as_array().into_iter().flatten() {
+        page.push_str(&format!("{}: {}\n", text(notice, "level"), text(notice, "message")));
+    }
+    output.answer(&channel, &page);
+    Ok(true)
+}
+
+pub(super) async fn dead(common: &Common, output: &Output) -> Result<bool> {
+    let messages = given_up(&Remote::new(common)?, &GIVEN_UP).await?;
+    let answer = json!({ "messages": messages });
+    let fields = ["id", "state", "direction", "accepted_at", "reason"];
+    let heads = ["id", "state", "direction", "accepted", "reason"];
+    output.answer(&answer, &table(&heads, &rows(&answer["messages"], &fields)));
+    Ok(true)
+}
+
+pub(super) async fn replay(common: &Common, message: Option<&str>, output: &Output) -> Result<bool> {
+    let remote = Remote::new(common)?;
+    let messages = match message {
+        Some(message) => vec![message.to_owned()],
+        None => {
+            let dead = given_up(&remote, &["dead"]).await?;
+            dead.iter().map(|message| text(message, "id")).collect()
+        }
+    };
+    let mut replayed = Vec::new();
+    for message in &messages {
+        let answer = remote.post(&format!("/api/v1/messages/{message}/replay"), &json!({})).await?;
+        output.progress(&format!("{message} is in line again."));
+        replayed.push(answer);
+    }
+    let count = replayed.len();
+    output.answer(&json!({ "replayed": replayed }), &format!("{count} in line again."));
+    Ok(true)
+}
+
+async fn workspace_ids(remote: &Remote) -> Result<Vec<String>> {
+    let answer = remote.get("/api/v1/workspaces").await?;
+    let workspaces = answer["workspaces"].as_array().cloned().unwrap_or_default();
+    Ok(workspaces.iter().map(|workspace| text(workspace, "id")).collect())
+}
+
+async fn given_up(remote: &Remote, states: &[&str]) -> Result<Vec<Value>> {
+    let mut messages = Vec::new();
+    for state in states {
+        let mut after = String::new();
+        loop {
+            let page = remote.get(&format!("/api/v1/messages?state={state}&limit=200{after}")).await?;
+            messages.extend(page["messages"].as_array().cloned().unwrap_or_default());
+            match page["next"].as_str() {
+                Some(next) => after = format!("&after={next}"),
+                None => break,
+            }
+        }
+    }
+    Ok(messages)
+}
+
+fn rows(list: &Value, fields: &[&str]) -> Vec<Vec<String>> {
+    let list = list.as_array().into_iter().flatten();
+    list.map(|item| fields.iter().map(|field| text(item, field)).collect()).collect()
+}

@@ -1,0 +1,405 @@
+//! The running host: rooms made and joined, the configuration followed while it changes, an orderly end.
+//!
+//! Invariants: a configuration that cannot be used changes nothing; a plugin that fails stops no other; the end goes
+//! from the outside in: no more connections, then no more work, then what was begun is finished or given back.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use arc_swap::ArcSwap;
+use mantle_flow::connector::Catalog;
+use mantle_flow::metrics::Metrics;
+use mantle_flow::shelf::StoreShelf;
+use mantle_flow::{Flow, FlowParts, worker};
+use mantle_inbox::Inbox;
+use mantle_model::clock::{Clock, SystemClock};
+use mantle_model::ids::{ChannelId, IdSource};
+use mantle_model::secret::Secret;
+use mantle_sandbox::Shelf;
+use mantle_store::directory::Platform;
+use mantle_store::keyed::Keyed;
+use mantle_store::seal::Key;
+use mantle_store::sqlite::SqliteStore;
+use mantle_store::{Database, Store, StoreConfig};
+use mantle_web::desk::{Configuration, Desk};
+use mantle_web::media::MediaLinks;
+use mantle_web::metrics::HttpMetrics;
+use mantle_web::server::{Stop, serve};
+use mantle_web::{Front, Pulse};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::catalog::{LiveCatalog, Workshop};
+use crate::config::{self, Fixed, HostConfig};
+use crate::desk::HostDesk;
+use crate::live_inbox::LiveIntercom;
+use crate::watch::Watch;
+
+/// How often a small write proves that the disk takes messages.
+const PULSE_EVERY: Duration = Duration::from_secs(4);
+/// The channel under which that write lies: none that exists.
+const PULSE_CHANNEL: ChannelId = ChannelId(0);
+/// What was begun may take so long to end once the host stops; then it is given back to the store.
+const FINISH_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// What the host takes from the process it runs in, so that tests can give something else.
+#[derive(Clone)]
+pub struct Surroundings {
+    pub clock: Arc<dyn Clock>,
+    /// Where `{ env = … }` secrets come from.
+    pub environment: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    /// `MANTLE_ADMIN_TOKEN`
+    pub admin_token: Option<Secret>,
+}
+
+impl Default for Surroundings {
+    /// The machine's clock, the process's environment, a closed API.
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            environment: Arc::new(config::process_environment),
+            admin_token: None,
+        }
+    }
+}
+
+/// Starts hosts.
+pub struct Host;
+
+impl Host {
+    /// Makes all rooms, listens, and works. Port 0 in the configuration takes a free one.
+    ///
+    /// # Errors
+    /// The address is taken, the database cannot be used, the sandbox cannot be built: each names the place.
+    /// A refused plugin is no error.
+    pub async fn start(config: HostConfig, surroundings: Surroundings) -> Result<Running> {
+        // The one choice of cryptography in the process; a second call changes nothing.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let listener = TcpListener::bind(config.fixed.listen).await.with_context(|| {
+            format!("{} cannot be listened at. Is another host running? Change `server.listen`", config.fixed.listen)
+        })?;
+        let addr = listener.local_addr().context("The address listened at is unknown")?;
+        let public_url = config.fixed.public_url.clone().unwrap_or_else(|| format!("http://{addr}"));
+        let rooms = Rooms::make(&config, &surroundings, &public_url).await?;
+        tracing::info!("Mantle {} listens at {addr}, known as {public_url}", env!("CARGO_PKG_VERSION"));
+        Ok(Running::begin(config, surroundings, rooms, listener, addr))
+    }
+}
+
+/// Everything that is made once.
+struct Rooms {
+    flow: Arc<Flow>,
+    store: Arc<SqliteStore>,
+    front: Arc<Front>,
+    live: Arc<LiveParts>,
+}
+
+/// What follows the configuration while the host runs.
+struct LiveParts {
+    catalog: Arc<LiveCatalog>,
+    intercom: Arc<LiveIntercom>,
+    configuration: Arc<ArcSwap<Configuration>>,
+}
+
+impl Rooms {
+    async fn make(config: &HostConfig, surroundings: &Surroundings, public_url: &str) -> Result<Self> {
+        let clock = &surroundings.clock;
+        let ids = Arc::new(IdSource::new().context("The operating system gives no random numbers")?);
+        let (store, key) = open_store(&config.fixed, clock, &ids).await?;
+        let links = MediaLinks::new(key.derive("media links"), public_url, Arc::clone(clock));
+        let maker = links.clone();
+        let shelf = Arc::new(StoreShelf {
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            files: store.files().clone(),
+            clock: Arc::clone(clock),
+            ids: Arc::clone(&ids),
+            link: Arc::new(move |id| maker.link(id)),
+        });
+        let workshop = Workshop {
+            cache_dir: config.fixed.data_dir.join("compiled"),
+            shelf: Arc::clone(&shelf) as Arc<dyn Shelf>,
+            clock: Arc::clone(clock),
+        };
+        let catalog = LiveCatalog::new(workshop, &config.live.redirects).context("The sandbox cannot be built")?;
+        catalog.apply(&config.live).await.context("The plugins cannot be loaded")?;
+        let catalog = Arc::new(catalog);
+        let intercom = LiveIntercom::new(&config.live, Arc::clone(clock)).context("Calls to Intercom cannot be made")?;
+        let intercom = Arc::new(intercom);
+        let mut registry = Registry::default();
+        let http = HttpMetrics::register(&mut registry);
+        let flow = Flow::open(FlowParts {
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            catalog: Arc::clone(&catalog) as Arc<dyn Catalog>,
+            inboxes: HashMap::from([(Platform::Intercom, Arc::clone(&intercom) as Arc<dyn Inbox>)]),
+            shelf: Arc::clone(&shelf) as Arc<dyn Shelf>,
+            clock: Arc::clone(clock),
+            ids,
+            metrics: Metrics::register(&mut registry),
+            public_url: public_url.to_owned(),
+        })
+        .await
+        .context("The database cannot be read")?;
+        let live = Arc::new(LiveParts {
+            catalog,
+            intercom,
+            configuration: Arc::default(),
+        });
+        let desk = HostDesk {
+            flow: Arc::clone(&flow),
+            catalog: Arc::clone(&live.catalog),
+            shelf,
+            configuration: Arc::clone(&live.configuration),
+        };
+        let front = Arc::new(Front {
+            desk: Arc::new(desk) as Arc<dyn Desk>,
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            clock: Arc::clone(clock),
+            links,
+            admin_token: surroundings.admin_token.clone(),
+            registry: Arc::new(registry),
+            http,
+            pulse: Pulse::default(),
+            tasks: TaskTracker::new(),
+            under_way: Mutex::new(HashSet::new()),
+        });
+        Ok(Self {
+            flow,
+            store,
+            front,
+            live,
+        })
+    }
+}
+
+async fn open_store(fixed: &Fixed, clock: &Arc<dyn Clock>, ids: &Arc<IdSource>) -> Result<(Arc<SqliteStore>, Key)> {
+    for folder in [Some(fixed.data_dir.as_path()), fixed.key_file.parent()].into_iter().flatten() {
+        private_folder(folder).with_context(|| format!("The folder {} cannot be made", folder.display()))?;
+    }
+    let key = Key::load_or_create(&fixed.key_file)?;
+    let store = SqliteStore::open(StoreConfig {
+        database: Database::Sqlite(fixed.database.clone()),
+        data_dir: fixed.data_dir.clone(),
+        key: key.clone(),
+        clock: Arc::clone(clock),
+        ids: Arc::clone(ids),
+    })
+    .await
+    .with_context(|| format!("The database {} cannot be used", fixed.database.display()))?;
+    Ok((store, key))
+}
+
+/// Open to the host's user alone. A folder that exists is left as the operator made it.
+fn private_folder(path: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    if path.as_os_str().is_empty() {
+        return Ok(());
+    }
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// A host at work. Dropping it without [`Running::stop`] leaves its tasks to the runtime.
+pub struct Running {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    pub flow: Arc<Flow>,
+    /// For reading what it has stored, in tests and tools.
+    pub store: Arc<SqliteStore>,
+    stop: Stop,
+    /// Ends the worker, the watch and the pulse.
+    rest: CancellationToken,
+    front: Arc<Front>,
+    server: JoinHandle<()>,
+    worker: JoinHandle<()>,
+    tasks: TaskTracker,
+    reload: Arc<Reload>,
+    failed: Arc<Notify>,
+}
+
+impl Running {
+    fn begin(
+        config: HostConfig,
+        surroundings: Surroundings,
+        rooms: Rooms,
+        listener: TcpListener,
+        addr: SocketAddr,
+    ) -> Self {
+        let Rooms {
+            flow,
+            store,
+            front,
+            live,
+        } = rooms;
+        let (stop, rest, failed) = (Stop::default(), CancellationToken::new(), Arc::new(Notify::new()));
+        let tasks = TaskTracker::new();
+        let router = mantle_web::router(Arc::clone(&front));
+        let server = tokio::spawn(watched("the server", Arc::clone(&failed), serve(listener, router, stop.clone())));
+        let work = worker::run(Arc::clone(&flow), rest.clone(), stop.force.clone());
+        let worker = tokio::spawn(watched("the worker", Arc::clone(&failed), work));
+        tasks.spawn(pulse(Arc::clone(&front), Arc::clone(&store), rest.clone()));
+        let files = watched_files(&config);
+        let reload = Arc::new(Reload {
+            file: config.file,
+            fixed: config.fixed,
+            surroundings,
+            live,
+            turn: tokio::sync::Mutex::default(),
+        });
+        tasks.spawn(follow(Arc::clone(&reload), Watch::new(files), rest.clone()));
+        Self {
+            addr,
+            flow,
+            store,
+            stop,
+            rest,
+            front,
+            server,
+            worker,
+            tasks,
+            reload,
+            failed,
+        }
+    }
+
+    /// Reads the configuration again and takes it on, as after a change of the file.
+    pub async fn reload(&self) {
+        self.reload.now().await;
+    }
+
+    /// Cancelling it ends what is under way at once.
+    #[must_use]
+    pub fn force(&self) -> CancellationToken {
+        self.stop.force.clone()
+    }
+
+    /// Resolves when a part has ended that ends only when told.
+    pub async fn failed(&self) {
+        self.failed.notified().await;
+    }
+
+    /// From the outside in: no more connections, requests end, work under way ends or is given back.
+    pub async fn stop(self) {
+        self.stop.stop.cancel();
+        let _ = self.server.await;
+        self.front.tasks.close();
+        self.front.tasks.wait().await;
+        self.flow.drain().await;
+        self.rest.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        let force = self.stop.force.clone();
+        let worker = self.worker;
+        tokio::pin!(worker);
+        if tokio::time::timeout(FINISH_TIME_MAX, &mut worker).await.is_err() {
+            force.cancel();
+            let _ = worker.await;
+        }
+        tracing::info!("Stopped");
+    }
+}
+
+/// A part that crashes or ends early stops the process rather than leaving half a host.
+async fn watched(what: &'static str, failed: Arc<Notify>, part: impl Future<Output = ()>) {
+    struct Guard(&'static str, Arc<Notify>, bool);
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            if self.2 {
+                tracing::error!("{} ended although nobody stopped it", self.0);
+                self.1.notify_one();
+            }
+        }
+    }
+    let mut guard = Guard(what, failed, true);
+    part.await;
+    guard.2 = false;
+}
+
+async fn pulse(front: Arc<Front>, store: Arc<SqliteStore>, rest: CancellationToken) {
+    loop {
+        let now = front.clock.now();
+        let value = now.unix_ms().to_be_bytes();
+        let written = store.kv_set(PULSE_CHANNEL, "pulse", None, Some(&value), None, now).await;
+        front.pulse.beat(written.map(drop).map_err(|error| format!("A write failed: {error}.")));
+        tokio::select! {
+            biased;
+            () = rest.cancelled() => return,
+            () = tokio::time::sleep(PULSE_EVERY) => {}
+        }
+    }
+}
+
+/// How a changed configuration is taken on.
+struct Reload {
+    file: PathBuf,
+    /// What the host was started with; a change of it waits for a restart.
+    fixed: Fixed,
+    surroundings: Surroundings,
+    live: Arc<LiveParts>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Reload {
+    /// The files to watch from now on; None: the configuration could not be used.
+    async fn now(&self) -> Option<Vec<PathBuf>> {
+        let _one_at_a_time = self.turn.lock().await;
+        let config = match config::load(&self.file, &*self.surroundings.environment) {
+            Ok(config) => config,
+            Err(error) => {
+                tracing::error!("The configuration is refused, the one before stays in use:\n{error}");
+                self.refuse(error.problems.iter().map(ToString::to_string).collect());
+                return None;
+            }
+        };
+        if config.fixed != self.fixed {
+            tracing::warn!("[server], [database] or [secrets] changed: that takes effect when the host is restarted");
+        }
+        let files = watched_files(&config);
+        let taken = async {
+            self.live.intercom.apply(&config.live)?;
+            self.live.catalog.apply(&config.live).await?;
+            anyhow::Ok(())
+        };
+        match taken.await {
+            Ok(()) => {
+                self.refuse(Vec::new());
+                tracing::info!("The configuration was read again and is in use");
+            }
+            Err(error) => {
+                tracing::error!("The configuration cannot be taken on: {error:#}");
+                self.refuse(vec![format!("{error:#}")]);
+            }
+        }
+        Some(files)
+    }
+
+    fn refuse(&self, problems: Vec<String>) {
+        self.live.configuration.store(Arc::new(Configuration { problems }));
+    }
+}
+
+fn watched_files(config: &HostConfig) -> Vec<PathBuf> {
+    std::iter::once(config.file.clone()).chain(config.live.files.iter().cloned()).collect()
+}
+
+async fn follow(reload: Arc<Reload>, mut watch: Watch, rest: CancellationToken) {
+    loop {
+        tokio::select! {
+            biased;
+            () = rest.cancelled() => return,
+            () = watch.changed() => {}
+        }
+        if let Some(files) = reload.now().await {
+            watch.look_at(files);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! No files and no values: for commands that load connectors and call none.
+
+use async_trait::async_trait;
+use mantle_egress::ByteStream;
+use mantle_model::ids::{ChannelId, MediaId};
+use mantle_sandbox::{Shelf, ShelfError, ShelfFile};
+
+/// Has nothing and keeps nothing.
+pub struct NoShelf;
+
+fn nothing<T>() -> Result<T, ShelfError> {
+    Err(ShelfError::Unavailable("no host is running here".to_owned()))
+}
+
+#[async_trait]
+impl Shelf for NoShelf {
+    async fn put(
+        &self,
+        _name: Option<String>,
+        _claimed_type: Option<String>,
+        _bytes_max: u64,
+        _body: ByteStream,
+    ) -> Result<ShelfFile, ShelfError> {
+        nothing()
+    }
+    async fn stat(&self, _id: MediaId) -> Result<ShelfFile, ShelfError> {
+        nothing()
+    }
+    async fn open(&self, _id: MediaId) -> Result<ByteStream, ShelfError> {
+        nothing()
+    }
+    async fn read(&self, _id: MediaId, _offset: u64, _length: u32) -> Result<Vec<u8>, ShelfError> {
+        nothing()
+    }
+    fn link(&self, _id: MediaId) -> String {
+        String::new()
+    }
+    async fn kv_get(&self, _channel: ChannelId, _key: &str) -> Result<Option<Vec<u8>>, ShelfError> {
+        nothing()
+    }
+    async fn kv_set(
+        &self,
+        _channel: ChannelId,
+        _key: &str,
+        _expected: Option<Option<Vec<u8>>>,
+        _value: Option<Vec<u8>>,
+        _ttl_ms: Option<u64>,
+    ) -> Result<bool, ShelfError> {
+        nothing()
+    }
+}
