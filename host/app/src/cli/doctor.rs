@@ -15,7 +15,7 @@ use url::Url;
 
 use super::Common;
 use super::output::{Output, table, text};
-use super::remote::{Remote, way_to};
+use super::remote::{Remote, Way};
 use crate::config::{self, HostConfig, process_environment};
 
 /// Enough for a figure that does not jump.
@@ -163,17 +163,17 @@ async fn public_address(config: &HostConfig) -> Vec<Finding> {
 
 async fn ask_public(public_url: &str) -> Result<(u16, Option<SystemTime>)> {
     let url = Url::parse(&format!("{public_url}/livez"))?;
-    let (egress, policy) = way_to(&url)?;
+    let way = Way::to(&url)?;
     let request = Request {
         method: Method::GET,
-        url: url.to_string(),
+        url: String::new(),
         headers: Vec::new(),
         body: Body::Empty,
         credential: None,
         timeout: TIMEOUT,
         redirects_max: 0,
     };
-    let response = egress.send(request, &policy).await?;
+    let response = way.send(url.path(), request).await?;
     let there = response.header("date").and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
     Ok((response.status, there.map(|zoned| SystemTime::from(zoned.timestamp()))))
 }

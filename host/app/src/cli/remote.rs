@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use http::Method;
-use mantle_egress::{Body, Credential, Egress, EgressConfig, Injection, Policy, Request, Rule, collect};
+use mantle_egress::{Body, Credential, Egress, EgressConfig, Injection, Policy, Request, Response, Rule, collect};
 use mantle_model::secret::Secret;
 use serde_json::Value;
 use url::Url;
@@ -22,8 +22,7 @@ const CREDENTIAL: &str = "key";
 
 pub(super) struct Remote {
     base: Url,
-    egress: Egress,
-    policy: Policy,
+    way: Way,
     key: Secret,
 }
 
@@ -34,11 +33,9 @@ impl Remote {
             .ok()
             .filter(|key| !key.is_empty())
             .context("MANTLE_ADMIN_TOKEN is not set. Set it to the value that the host was started with.")?;
-        let (egress, policy) = way_to(&base)?;
         Ok(Self {
+            way: Way::to(&base)?,
             base,
-            egress,
-            policy,
             key: Secret::new(key),
         })
     }
@@ -56,7 +53,6 @@ impl Remote {
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
-        let url = self.base.join(path).with_context(|| format!("`{path}` is not a path"))?;
         let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
         if method == Method::POST {
             let key = getrandom::u64().map_err(|error| anyhow!("no random numbers: {error}"))?;
@@ -64,7 +60,7 @@ impl Remote {
         }
         let request = Request {
             method,
-            url: url.to_string(),
+            url: String::new(),
             headers,
             body: body.map_or(Body::Empty, |body| Body::Bytes(Bytes::from(body.to_string()))),
             credential: Some(Credential {
@@ -74,7 +70,7 @@ impl Remote {
             timeout: TIMEOUT,
             redirects_max: 0,
         };
-        let response = self.egress.send(request, &self.policy).await.with_context(|| {
+        let response = self.way.send(path, request).await.with_context(|| {
             format!("The host at {} does not answer. Is it running? `--url` names another one.", self.base)
         })?;
         let status = response.status;
@@ -95,21 +91,44 @@ impl Remote {
     }
 }
 
-/// A client that reaches this origin, loopback and private ones too: the operator named it.
-pub(super) fn way_to(base: &Url) -> Result<(Egress, Policy)> {
-    let origin = Url::parse(&base.origin().ascii_serialization())?;
-    let egress = Egress::new(&EgressConfig {
-        redirects: vec![(origin.clone(), origin)],
-    })?;
-    let rule = Rule {
-        scheme: base.scheme().to_owned(),
-        host: base.host_str().unwrap_or_default().to_owned(),
-        port: base.port_or_known_default().unwrap_or(443),
-        methods: Vec::new(),
-        paths: Vec::new(),
-        credentials: vec![CREDENTIAL.to_owned()],
-    };
-    Ok((egress, Policy { rules: vec![rule] }))
+/// A client that reaches one origin, loopback and private ones too: the operator named it.
+pub(super) struct Way {
+    /// The origin as the client calls it. Calls leave by https alone unless they are sent elsewhere, so a plain one
+    /// is called as if it had TLS and sent to where it really is.
+    base: Url,
+    egress: Egress,
+    policy: Policy,
+}
+
+impl Way {
+    pub(super) fn to(address: &Url) -> Result<Self> {
+        let real = Url::parse(&address.origin().ascii_serialization())?;
+        let host = real.host_str().unwrap_or_default().to_owned();
+        let port = real.port_or_known_default().unwrap_or(443);
+        let base = Url::parse(&format!("https://{host}:{port}"))?;
+        let egress = Egress::new(&EgressConfig {
+            redirects: vec![(base.clone(), real)],
+        })?;
+        let rule = Rule {
+            scheme: "https".to_owned(),
+            host,
+            port,
+            methods: Vec::new(),
+            paths: Vec::new(),
+            credentials: vec![CREDENTIAL.to_owned()],
+        };
+        Ok(Self {
+            base,
+            egress,
+            policy: Policy { rules: vec![rule] },
+        })
+    }
+
+    /// Sends the request to this path of the origin.
+    pub(super) async fn send(&self, path: &str, request: Request) -> Result<Response> {
+        let url = self.base.join(path).with_context(|| format!("`{path}` is not a path"))?.to_string();
+        Ok(self.egress.send(Request { url, ..request }, &self.policy).await?)
+    }
 }
 
 fn base(common: &Common) -> Result<Url> {
