@@ -63,7 +63,9 @@ impl LiveCatalog {
     pub async fn apply(&self, live: &Live) -> Result<(), LoadError> {
         let entries = || {
             let usable = live.plugins.iter().filter(|plugin| plugin.enabled);
-            usable.filter_map(|plugin| plugin.entry.clone().ok()).collect::<Vec<_>>()
+            usable
+                .filter_map(|plugin| plugin.entry.clone().ok())
+                .collect::<Vec<_>>()
         };
         for problem in live.refusals() {
             tracing::error!("A plugin is refused: {problem}");
@@ -74,7 +76,10 @@ impl LiveCatalog {
             let plugins = self.workshop.plugins(&live.redirects)?;
             plugins.apply(entries()).await;
             self.plugins.store(Arc::new(plugins));
-            self.redirects.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&live.redirects);
+            self.redirects
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone_from(&live.redirects);
         } else {
             self.plugins.load_full().apply(entries()).await;
         }
@@ -93,7 +98,10 @@ impl LiveCatalog {
     pub fn describe(&self) -> Vec<PluginBody> {
         let plugins = self.plugins.load();
         let settings = self.settings.load();
-        settings.iter().map(|setting| describe(setting, plugins.state(&setting.name).as_ref())).collect()
+        settings
+            .iter()
+            .map(|setting| describe(setting, plugins.state(&setting.name).as_ref()))
+            .collect()
     }
 }
 
@@ -112,7 +120,11 @@ fn describe(setting: &PluginSetting, state: Option<&PluginState>) -> PluginBody 
         }
         (Ok(_), Some(PluginState::Ready(_))) => ("ready", None),
         (Ok(_), Some(PluginState::Refused { reason, running, .. })) => {
-            let rest = if running.is_some() { " The version before it goes on." } else { "" };
+            let rest = if running.is_some() {
+                " The version before it goes on."
+            } else {
+                ""
+            };
             ("refused", Some(format!("{reason}{rest}")))
         }
         (Ok(_), Some(PluginState::Loading) | None) => ("loading", None),

@@ -18,9 +18,7 @@ use mantle_store::StoreError;
 use mantle_store::directory::{Channel, ChannelChange, Platform, Workspace, WorkspaceChange};
 use mantle_web::api::plugins::PluginBody;
 use mantle_web::api::templates::{TemplateBody, TemplateButtonBody};
-use mantle_web::desk::{
-    ChannelDraft, ChannelEdit, Configuration, Desk, DeskError, OpenFile, WorkspaceEdit,
-};
+use mantle_web::desk::{ChannelDraft, ChannelEdit, Configuration, Desk, DeskError, OpenFile, WorkspaceEdit};
 
 use crate::catalog::LiveCatalog;
 
@@ -53,7 +51,9 @@ impl Desk for HostDesk {
 
     async fn edit_workspace(&self, id: WorkspaceId, edit: WorkspaceEdit) -> Result<Workspace, DeskError> {
         if let Some(token) = edit.access_token {
-            workspaces::reconnect(&self.flow, id, token).await.map_err(workspace_error)?;
+            workspaces::reconnect(&self.flow, id, token)
+                .await
+                .map_err(workspace_error)?;
         }
         let change = WorkspaceChange {
             settings: edit.settings,
@@ -64,7 +64,12 @@ impl Desk for HostDesk {
     }
 
     async fn check_workspace(&self, id: WorkspaceId) -> Result<Workspace, DeskError> {
-        let known = self.flow.directory().workspace(id).ok_or(WorkspaceError::NotFound).map_err(workspace_error)?;
+        let known = self
+            .flow
+            .directory()
+            .workspace(id)
+            .ok_or(WorkspaceError::NotFound)
+            .map_err(workspace_error)?;
         let checked = workspaces::reconnect(&self.flow, id, known.token.clone()).await;
         checked.map(unshared).map_err(workspace_error)
     }
@@ -94,19 +99,27 @@ impl Desk for HostDesk {
             take_over: draft.take_over,
             settings: draft.settings,
         };
-        channels::connect(&self.flow, new).await.map(unshared).map_err(channel_error)
+        channels::connect(&self.flow, new)
+            .await
+            .map(unshared)
+            .map_err(channel_error)
     }
 
     async fn edit_channel(&self, id: ChannelId, edit: ChannelEdit) -> Result<Channel, DeskError> {
         if !edit.fields.is_empty() {
-            channels::change_fields(&self.flow, id, exposed(edit.fields)).await.map_err(channel_error)?;
+            channels::change_fields(&self.flow, id, exposed(edit.fields))
+                .await
+                .map_err(channel_error)?;
         }
         let change = ChannelChange {
             name: edit.name,
             settings: edit.settings,
             ..ChannelChange::default()
         };
-        channels::change_channel(&self.flow, id, change).await.map(unshared).map_err(channel_error)
+        channels::change_channel(&self.flow, id, change)
+            .await
+            .map(unshared)
+            .map_err(channel_error)
     }
 
     async fn archive_channel(&self, id: ChannelId) -> Result<(), DeskError> {
@@ -114,11 +127,19 @@ impl Desk for HostDesk {
     }
 
     async fn check_channel(&self, id: ChannelId) -> Result<Channel, DeskError> {
-        channels::check(&self.flow, id).await.map(unshared).map_err(channel_error)
+        channels::check(&self.flow, id)
+            .await
+            .map(unshared)
+            .map_err(channel_error)
     }
 
     async fn templates(&self, id: ChannelId) -> Result<Vec<TemplateBody>, DeskError> {
-        let channel = self.flow.directory().channel(id).ok_or(ChannelError::NotFound("channel")).map_err(channel_error)?;
+        let channel = self
+            .flow
+            .directory()
+            .channel(id)
+            .ok_or(ChannelError::NotFound("channel"))
+            .map_err(channel_error)?;
         let plugin = self.catalog.plugin(&channel.plugin);
         let plugin = plugin.ok_or_else(|| channel_error(ChannelError::NoPlugin(channel.plugin.clone())))?;
         if !plugin.abilities().templates {
@@ -137,7 +158,11 @@ impl Desk for HostDesk {
     }
 
     async fn replay(&self, message: MessageId) -> Result<MessageId, DeskError> {
-        self.flow.store().replay(message, self.flow.now()).await.map_err(store_error)
+        self.flow
+            .store()
+            .replay(message, self.flow.now())
+            .await
+            .map_err(store_error)
     }
 
     async fn file(&self, id: MediaId) -> Result<Option<OpenFile>, DeskError> {

@@ -87,12 +87,22 @@ impl Host {
             tracing::warn!("{warning}");
         }
         let listener = TcpListener::bind(config.fixed.listen).await.with_context(|| {
-            format!("{} cannot be listened at. Is another host running? Change `server.listen`", config.fixed.listen)
+            format!(
+                "{} cannot be listened at. Is another host running? Change `server.listen`",
+                config.fixed.listen
+            )
         })?;
         let addr = listener.local_addr().context("The address listened at is unknown")?;
-        let public_url = config.fixed.public_url.clone().unwrap_or_else(|| format!("http://{addr}"));
+        let public_url = config
+            .fixed
+            .public_url
+            .clone()
+            .unwrap_or_else(|| format!("http://{addr}"));
         let rooms = Rooms::make(&config, &surroundings, &public_url).await?;
-        tracing::info!("Mantle {} listens at {addr}, known as {public_url}", env!("CARGO_PKG_VERSION"));
+        tracing::info!(
+            "Mantle {} listens at {addr}, known as {public_url}",
+            env!("CARGO_PKG_VERSION")
+        );
         Ok(Running::begin(config, surroundings, rooms, listener, addr))
     }
 }
@@ -132,9 +142,13 @@ impl Rooms {
             clock: Arc::clone(clock),
         };
         let catalog = LiveCatalog::new(workshop, &config.live.redirects).context("The sandbox cannot be built")?;
-        catalog.apply(&config.live).await.context("The plugins cannot be loaded")?;
+        catalog
+            .apply(&config.live)
+            .await
+            .context("The plugins cannot be loaded")?;
         let catalog = Arc::new(catalog);
-        let intercom = LiveIntercom::new(&config.live, Arc::clone(clock)).context("Calls to Intercom cannot be made")?;
+        let intercom =
+            LiveIntercom::new(&config.live, Arc::clone(clock)).context("Calls to Intercom cannot be made")?;
         let intercom = Arc::new(intercom);
         let mut registry = Registry::default();
         let http = HttpMetrics::register(&mut registry);
@@ -183,7 +197,10 @@ impl Rooms {
 }
 
 async fn open_store(fixed: &Fixed, clock: &Arc<dyn Clock>, ids: &Arc<IdSource>) -> Result<(Arc<SqliteStore>, Key)> {
-    for folder in [Some(fixed.data_dir.as_path()), fixed.key_file.parent()].into_iter().flatten() {
+    for folder in [Some(fixed.data_dir.as_path()), fixed.key_file.parent()]
+        .into_iter()
+        .flatten()
+    {
         private_folder(folder).with_context(|| format!("The folder {} cannot be made", folder.display()))?;
     }
     let key = Key::load_or_create(&fixed.key_file)?;
@@ -243,7 +260,11 @@ impl Running {
         let (stop, rest, failed) = (Stop::default(), CancellationToken::new(), Arc::new(Notify::new()));
         let tasks = TaskTracker::new();
         let router = mantle_web::router(Arc::clone(&front));
-        let server = tokio::spawn(watched("the server", Arc::clone(&failed), serve(listener, router, stop.clone())));
+        let server = tokio::spawn(watched(
+            "the server",
+            Arc::clone(&failed),
+            serve(listener, router, stop.clone()),
+        ));
         let work = worker::run(Arc::clone(&flow), rest.clone(), stop.force.clone());
         let worker = tokio::spawn(watched("the worker", Arc::clone(&failed), work));
         tasks.spawn(pulse(Arc::clone(&front), Arc::clone(&store), rest.clone()));
@@ -328,8 +349,12 @@ async fn pulse(front: Arc<Front>, store: Arc<SqliteStore>, rest: CancellationTok
     loop {
         let now = front.clock.now();
         let value = now.unix_ms().to_be_bytes();
-        let written = store.kv_set(PULSE_CHANNEL, "pulse", None, Some(&value), None, now).await;
-        front.pulse.beat(written.map(drop).map_err(|error| format!("A write failed: {error}.")));
+        let written = store
+            .kv_set(PULSE_CHANNEL, "pulse", None, Some(&value), None, now)
+            .await;
+        front
+            .pulse
+            .beat(written.map(drop).map_err(|error| format!("A write failed: {error}.")));
         tokio::select! {
             biased;
             () = rest.cancelled() => return,
@@ -388,7 +413,9 @@ impl Reload {
 }
 
 fn watched_files(config: &HostConfig) -> Vec<PathBuf> {
-    std::iter::once(config.file.clone()).chain(config.live.files.iter().cloned()).collect()
+    std::iter::once(config.file.clone())
+        .chain(config.live.files.iter().cloned())
+        .collect()
 }
 
 async fn follow(reload: Arc<Reload>, mut watch: Watch, rest: CancellationToken) {

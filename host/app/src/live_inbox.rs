@@ -95,7 +95,9 @@ impl Inbox for LiveIntercom {
         person: &Person,
         written_name: Option<&str>,
     ) -> Result<Contact, InboxError> {
-        self.now().refresh_contact(access, label, contact, person, written_name).await
+        self.now()
+            .refresh_contact(access, label, contact, person, written_name)
+            .await
     }
     async fn open_conversation(&self, access: &Access, part: Part<'_>) -> Result<Opened, InboxError> {
         self.now().open_conversation(access, part).await
@@ -108,7 +110,9 @@ impl Inbox for LiveIntercom {
         person: &Person,
         tag: bool,
     ) -> Result<(), InboxError> {
-        self.now().label_conversation(access, conversation, label, person, tag).await
+        self.now()
+            .label_conversation(access, conversation, label, person, tag)
+            .await
     }
     async fn append(&self, access: &Access, conversation: &str, part: Part<'_>) -> Result<Option<String>, InboxError> {
         self.now().append(access, conversation, part).await

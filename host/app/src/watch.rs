@@ -107,7 +107,11 @@ fn watcher(files: &[PathBuf], told: Arc<Notify>) -> notify::Result<RecommendedWa
     folders.sort_unstable();
     folders.dedup();
     for folder in folders {
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let folder = if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
+        };
         if folder.is_dir() {
             watcher.watch(folder, RecursiveMode::NonRecursive)?;
         }

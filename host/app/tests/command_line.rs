@@ -17,7 +17,13 @@ fn folder(config: &str) -> TempDir {
 fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mantle"));
     command.current_dir(folder).args(arguments);
-    for name in ["MANTLE_ADMIN_TOKEN", "MANTLE_URL", "MANTLE_CONFIG", "MANTLE_LOG", "MANTLE_LOG_FORMAT"] {
+    for name in [
+        "MANTLE_ADMIN_TOKEN",
+        "MANTLE_URL",
+        "MANTLE_CONFIG",
+        "MANTLE_LOG",
+        "MANTLE_LOG_FORMAT",
+    ] {
         command.env_remove(name);
     }
     command
@@ -36,12 +42,27 @@ fn exit_codes_tell_done_failed_and_wrong_use() {
     let folder = folder("");
     let check = |arguments: &[&str], code: i32| {
         let output = run(folder.path(), arguments);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}{}", said(&output.stdout), said(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments:?}: {}{}",
+            said(&output.stdout),
+            said(&output.stderr)
+        );
         output
     };
     check(&["--version"], 0);
     let help = said(&check(&["--help"], 0).stdout);
-    for word in ["serve", "check", "doctor", "plugin", "trace", "workspace", "channel", "dead"] {
+    for word in [
+        "serve",
+        "check",
+        "doctor",
+        "plugin",
+        "trace",
+        "workspace",
+        "channel",
+        "dead",
+    ] {
         assert!(help.contains(word), "{word} is not in the help");
     }
     check(&["check"], 0);
@@ -51,7 +72,11 @@ fn exit_codes_tell_done_failed_and_wrong_use() {
     check(&["trace"], 2);
     check(&["dead", "replay"], 2);
     let absent = check(&["check", "--config", "absent.toml"], 1);
-    assert!(said(&absent.stdout).contains("absent.toml: The configuration cannot be read"), "{}", said(&absent.stdout));
+    assert!(
+        said(&absent.stdout).contains("absent.toml: The configuration cannot be read"),
+        "{}",
+        said(&absent.stdout)
+    );
     let keyless = check(&["workspace", "list"], 1);
     assert!(said(&keyless.stderr).contains("MANTLE_ADMIN_TOKEN is not set"));
     let unknown = check(&["plugin", "inspect", "telegram"], 1);
@@ -90,7 +115,10 @@ fn a_plugin_that_cannot_be_used_is_named_in_text_and_json() {
         .collect();
     assert_eq!(states, [("odd", "refused"), ("telegram", "refused")]);
     let problems = answer["problems"].to_string();
-    assert!(problems.contains("plugins.toml:2: `plugins.telegram.component`: There is no file"), "{problems}");
+    assert!(
+        problems.contains("plugins.toml:2: `plugins.telegram.component`: There is no file"),
+        "{problems}"
+    );
     assert!(problems.contains("text.wasm"), "{problems}");
 }
 
@@ -125,7 +153,9 @@ impl Serving {
 
     fn run(&self, folder: &Path, arguments: &[&str]) -> Output {
         let mut command = command(folder, arguments);
-        command.env("MANTLE_ADMIN_TOKEN", "the-key").env("MANTLE_URL", &self.url);
+        command
+            .env("MANTLE_ADMIN_TOKEN", "the-key")
+            .env("MANTLE_URL", &self.url);
         command.output().unwrap()
     }
 }
@@ -143,29 +173,54 @@ fn a_host_serves_answers_commands_and_ends_when_told() {
     let mut host = Serving::start(folder.path());
     let check = |arguments: &[&str], code: i32| {
         let output = host.run(folder.path(), arguments);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", said(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments:?}: {}",
+            said(&output.stderr)
+        );
         output
     };
     let list = check(&["workspace", "list", "--json"], 0);
-    assert_eq!(serde_json::from_slice::<Value>(&list.stdout).unwrap(), serde_json::json!({ "workspaces": [] }));
+    assert_eq!(
+        serde_json::from_slice::<Value>(&list.stdout).unwrap(),
+        serde_json::json!({ "workspaces": [] })
+    );
     check(&["channel", "list"], 0);
     check(&["dead", "list"], 0);
     let unknown = check(&["trace", "msg_0000000000001_1"], 1);
-    assert!(said(&unknown.stderr).contains("There is no message"), "{}", said(&unknown.stderr));
+    assert!(
+        said(&unknown.stderr).contains("There is no message"),
+        "{}",
+        said(&unknown.stderr)
+    );
     let none = check(&["channel", "add", "--plugin", "telegram", "--field", "bot_token=x"], 1);
     assert!(said(&none.stderr).contains("There is no workspace yet"));
 
     // What holds secrets and messages is its owner's alone.
     use std::os::unix::fs::PermissionsExt;
-    let mode = |name: &str| std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+    let mode = |name: &str| {
+        std::fs::metadata(folder.path().join(name))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777
+    };
     assert_eq!((mode("data"), mode("data/secret.key")), (0o700, 0o600));
 
     // A second host on the same database is refused with the reason.
     let second = run(folder.path(), &["serve"]);
     assert_eq!(second.status.code(), Some(1));
-    assert!(said(&second.stderr).contains("another host uses the database"), "{}", said(&second.stderr));
+    assert!(
+        said(&second.stderr).contains("another host uses the database"),
+        "{}",
+        said(&second.stderr)
+    );
 
-    let terminated = Command::new("kill").args(["-TERM", &host.child.id().to_string()]).status().unwrap();
+    let terminated = Command::new("kill")
+        .args(["-TERM", &host.child.id().to_string()])
+        .status()
+        .unwrap();
     assert!(terminated.success());
     assert_eq!(host.child.wait().unwrap().code(), Some(0));
 }

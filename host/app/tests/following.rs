@@ -47,7 +47,9 @@ async fn until(host: &Running, wanted: impl Fn(&Value) -> bool) -> Value {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, asking).await.expect("the change was not taken on")
+    tokio::time::timeout(PATIENCE, asking)
+        .await
+        .expect("the change was not taken on")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,18 +69,30 @@ async fn f_6_a_saved_file_is_taken_on_and_a_bad_one_leaves_what_was() {
     std::fs::write(&file, format!("{one}oops = 1\n")).unwrap();
     let answer = until(&host, |answer| answer["configuration"]["state"] == "refused").await;
     let problem = answer["configuration"]["problems"][0].as_str().unwrap().to_owned();
-    assert!(problem.contains("plugins.toml:5: `plugins.telegram.oops`: There is no such key."), "{problem}");
-    assert_eq!(answer["plugins"][0]["name"], "telegram", "the configuration before stays in use");
+    assert!(
+        problem.contains("plugins.toml:5: `plugins.telegram.oops`: There is no such key."),
+        "{problem}"
+    );
+    assert_eq!(
+        answer["plugins"][0]["name"], "telegram",
+        "the configuration before stays in use"
+    );
 
     // A file that a plugin names is watched as well as the configuration.
     std::fs::write(&file, &one).unwrap();
     until(&host, |answer| answer["configuration"]["state"] == "applied").await;
     std::fs::write(folder.path().join("absent.wasm"), "no component").unwrap();
-    let absent = |answer: &Value| answer["plugins"][0]["reason"].as_str().is_some_and(|why| why.contains("There is no file"));
+    let absent = |answer: &Value| {
+        answer["plugins"][0]["reason"]
+            .as_str()
+            .is_some_and(|why| why.contains("There is no file"))
+    };
     let answer = until(&host, |answer| !absent(answer)).await;
     assert_eq!(answer["plugins"][0]["state"], "refused");
 
     std::fs::remove_file(&file).unwrap();
     until(&host, |answer| answer["configuration"]["state"] == "refused").await;
-    tokio::time::timeout(PATIENCE, host.stop()).await.expect("the host did not end");
+    tokio::time::timeout(PATIENCE, host.stop())
+        .await
+        .expect("the host did not end");
 }

@@ -33,18 +33,19 @@ pub(crate) async fn plugin(
     take(front, plugin, None, uri, request).await
 }
 
-pub(crate) async fn intercom(
-    State(front): State<Arc<Front>>,
-    uri: OriginalUri,
-    request: Request<Body>,
-) -> Response {
+pub(crate) async fn intercom(State(front): State<Arc<Front>>, uri: OriginalUri, request: Request<Body>) -> Response {
     match *request.method() {
         // Intercom tries the address with HEAD when somebody enters it.
         Method::HEAD => return StatusCode::OK.into_response(),
         Method::POST => {}
         _ => {
             let allow = [(header::ALLOW, "POST, HEAD")];
-            return (StatusCode::METHOD_NOT_ALLOWED, allow, "Intercom's webhooks come by POST.\n").into_response();
+            return (
+                StatusCode::METHOD_NOT_ALLOWED,
+                allow,
+                "Intercom's webhooks come by POST.\n",
+            )
+                .into_response();
         }
     }
     let hook = match read(&front, uri, request, INBOX_BYTES_MAX).await {
@@ -75,7 +76,11 @@ async fn take(
         Err(refusal) => return refusal,
     };
     let desk = Arc::clone(&front.desk);
-    detached(&front, async move { desk.hook(&plugin, channel.as_deref(), hook).await }).await
+    detached(
+        &front,
+        async move { desk.hook(&plugin, channel.as_deref(), hook).await },
+    )
+    .await
 }
 
 /// The request as the provider made it, byte for byte where signatures reach.
@@ -134,7 +139,10 @@ fn respond(told: HookAnswer) -> Response {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Some(after) = told.retry_after {
         // Rounded up: coming a moment too early costs another refusal.
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_millis().div_ceil(1000) as u64));
+        headers.insert(
+            header::RETRY_AFTER,
+            HeaderValue::from(after.as_millis().div_ceil(1000) as u64),
+        );
     }
     response
 }

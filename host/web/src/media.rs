@@ -137,7 +137,10 @@ pub(crate) async fn serve(State(front): State<Arc<Front>>, Path(token): Path<Str
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff".into());
     set(header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox".into());
     set(header::CACHE_CONTROL, "private, max-age=3600, immutable".into());
-    set(HeaderName::from_static("cross-origin-resource-policy"), "cross-origin".into());
+    set(
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "cross-origin".into(),
+    );
     set(header::REFERRER_POLICY, "no-referrer".into());
     response
 }
@@ -163,7 +166,10 @@ fn safe_name(name: &str) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let mut safe: String = last
         .chars()
-        .filter(|letter| !letter.is_control() && !matches!(letter, '"' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
+        .filter(|letter| {
+            !letter.is_control()
+                && !matches!(letter, '"' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        })
         .collect();
     let extension = safe.rfind('.').map(|dot| safe.split_off(dot)).unwrap_or_default();
     let room = NAME_BYTES_MAX.saturating_sub(extension.len());
@@ -188,7 +194,9 @@ mod tests {
         let clock = ManualClock::at(Time::from_unix_seconds(1_795_000_000));
         let links = links(&clock);
         let link = links.link(MediaId(42));
-        let token = link.strip_prefix("https://bridge.example.com/media/").unwrap_or_default();
+        let token = link
+            .strip_prefix("https://bridge.example.com/media/")
+            .unwrap_or_default();
         assert_eq!(links.read(token), Ok(MediaId(42)));
 
         for place in 0..token.len() {
@@ -214,13 +222,21 @@ mod tests {
         let check = |kind: &str, name: Option<&str>, expected: &str| assert_eq!(disposition(kind, name), expected);
         check("image/png", None, "inline");
         check("image/svg+xml", None, "attachment");
-        check("text/html", Some("a.html"), "attachment; filename=\"a.html\"; filename*=UTF-8''a.html");
+        check(
+            "text/html",
+            Some("a.html"),
+            "attachment; filename=\"a.html\"; filename*=UTF-8''a.html",
+        );
         check(
             "application/pdf",
             Some("../../etc/Rech\u{202e}nung\"\r\nX: y ü.pdf"),
             "attachment; filename=\"RechnungX: y _.pdf\"; filename*=UTF-8''RechnungX%3A%20y%20%C3%BC.pdf",
         );
-        check("audio/ogg", Some("C:\\v\\voice.ogg"), "inline; filename=\"voice.ogg\"; filename*=UTF-8''voice.ogg");
+        check(
+            "audio/ogg",
+            Some("C:\\v\\voice.ogg"),
+            "inline; filename=\"voice.ogg\"; filename*=UTF-8''voice.ogg",
+        );
         let long = format!("{}.pdf", "é".repeat(4000));
         assert!(safe_name(&long).len() <= NAME_BYTES_MAX);
         assert!(safe_name(&long).ends_with(".pdf"));

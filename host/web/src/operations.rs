@@ -60,10 +60,12 @@ pub(crate) async fn livez() -> &'static str {
 /// Ready is who can keep a message: a refused plugin or a bad file does not turn traffic away.
 pub(crate) async fn readyz(State(front): State<Arc<Front>>) -> Response {
     let backlog = front.store.backlog().await;
-    let problem = front
-        .pulse
-        .problem()
-        .or_else(|| backlog.as_ref().err().map(|_| "The database cannot be read.".to_owned()));
+    let problem = front.pulse.problem().or_else(|| {
+        backlog
+            .as_ref()
+            .err()
+            .map(|_| "The database cannot be read.".to_owned())
+    });
     let readiness = Readiness {
         ready: problem.is_none(),
         store: problem.unwrap_or_else(|| "ok".to_owned()),

@@ -80,6 +80,9 @@ pub(super) async fn catalog(config: &HostConfig) -> Result<LiveCatalog> {
         clock: Arc::new(SystemClock),
     };
     let catalog = LiveCatalog::new(workshop, &config.live.redirects).context("The sandbox cannot be built")?;
-    catalog.apply(&config.live).await.context("The plugins cannot be loaded")?;
+    catalog
+        .apply(&config.live)
+        .await
+        .context("The plugins cannot be loaded")?;
     Ok(catalog)
 }

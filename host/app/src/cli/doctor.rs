@@ -92,7 +92,11 @@ fn disk(config: &HostConfig) -> Vec<Finding> {
         Err(error) => {
             let place = folder.display();
             let advice = "Start the host once, or correct `server.data_dir`";
-            vec![finding("disk", false, format!("{place} cannot be written: {error}. {advice}."))]
+            vec![finding(
+                "disk",
+                false,
+                format!("{place} cannot be written: {error}. {advice}."),
+            )]
         }
     }
 }
@@ -119,7 +123,11 @@ fn rights(config: &HostConfig) -> Vec<Finding> {
         ("key file", &config.fixed.key_file, 0o600),
     ] {
         let Ok(metadata) = std::fs::metadata(path) else {
-            findings.push(finding(what, true, format!("{} is made on the first start", path.display())));
+            findings.push(finding(
+                what,
+                true,
+                format!("{} is made on the first start", path.display()),
+            ));
             continue;
         };
         let mode = metadata.permissions().mode() & 0o777;
@@ -174,16 +182,29 @@ async fn ask_public(public_url: &str) -> Result<(u16, Option<SystemTime>)> {
         redirects_max: 0,
     };
     let response = way.send(url.path(), request).await?;
-    let there = response.header("date").and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
+    let there = response
+        .header("date")
+        .and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
     Ok((response.status, there.map(|zoned| SystemTime::from(zoned.timestamp()))))
 }
 
 fn clock(there: SystemTime) -> Finding {
     let here = SystemTime::now();
-    let skew = here.duration_since(there).or_else(|_| there.duration_since(here)).unwrap_or_default();
+    let skew = here
+        .duration_since(there)
+        .or_else(|_| there.duration_since(here))
+        .unwrap_or_default();
     let fine = skew <= CLOCK_SKEW_MAX;
-    let advice = if fine { "" } else { ". Signatures with a time will be refused; set up time synchronisation" };
-    finding("clock", fine, format!("{} s from the time of the public address{advice}", skew.as_secs()))
+    let advice = if fine {
+        ""
+    } else {
+        ". Signatures with a time will be refused; set up time synchronisation"
+    };
+    finding(
+        "clock",
+        fine,
+        format!("{} s from the time of the public address{advice}", skew.as_secs()),
+    )
 }
 
 /// Tokens and channels, as the running host has them.
@@ -208,7 +229,12 @@ async fn look(remote: &Remote) -> Result<Vec<Finding>> {
     }
     for plugin in list(&plugins, "plugins") {
         let fine = text(plugin, "state") != "refused";
-        let detail = format!("{} {} {}", text(plugin, "name"), text(plugin, "state"), text(plugin, "reason"));
+        let detail = format!(
+            "{} {} {}",
+            text(plugin, "name"),
+            text(plugin, "state"),
+            text(plugin, "reason")
+        );
         findings.push(finding("plugin", fine, detail.trim_end()));
     }
     let workspaces = remote.get("/api/v1/workspaces").await?;
@@ -230,7 +256,11 @@ async fn token(remote: &Remote, workspace: &Value) -> Finding {
         Ok(checked) => {
             let status = text(&checked, "status");
             let cause = text(&checked, "status_cause");
-            finding("workspace", status == "active", format!("{name}: {status} {cause}").trim_end())
+            finding(
+                "workspace",
+                status == "active",
+                format!("{name}: {status} {cause}").trim_end(),
+            )
         }
         Err(error) => finding("workspace", false, format!("{name}: {error:#}")),
     }
@@ -243,7 +273,11 @@ async fn channel_state(remote: &Remote, channel: &Value) -> Finding {
         Ok(checked) => {
             let status = text(&checked, "status");
             let rest = format!("{} {}", text(&checked, "status_cause"), text(&checked, "next_step"));
-            finding("channel", status == "connected", format!("{name}: {status} {}", rest.trim()).trim_end())
+            finding(
+                "channel",
+                status == "connected",
+                format!("{name}: {status} {}", rest.trim()).trim_end(),
+            )
         }
         Err(error) => finding("channel", false, format!("{name}: {error:#}")),
     }

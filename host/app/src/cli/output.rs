@@ -65,7 +65,12 @@ pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
         .chain(rows.iter().map(|row| row.iter().map(|cell| cut(cell)).collect()))
         .collect();
     let widths: Vec<usize> = (0..heads.len())
-        .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max())
+        .map(|column| {
+            rows.iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+        })
         .map(Option::unwrap_or_default)
         .collect();
     let mut text = String::new();

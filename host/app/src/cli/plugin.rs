@@ -54,11 +54,18 @@ fn entry(file: &Path, named: &str) -> Result<PluginEntry> {
         })?;
         let known: Vec<&str> = config.live.plugins.iter().map(|plugin| plugin.name.as_str()).collect();
         let Some(setting) = config.live.plugins.iter().find(|plugin| plugin.name == named) else {
-            bail!("{} has no plugin `{named}`. It has: {}.", file.display(), known.join(", "));
+            bail!(
+                "{} has no plugin `{named}`. It has: {}.",
+                file.display(),
+                known.join(", ")
+            );
         };
         match &setting.entry {
             Ok(entry) => entry.component.clone(),
-            Err(problems) => bail!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+            Err(problems) => bail!(
+                "{}",
+                problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+            ),
         }
     };
     let stem = component.file_stem().and_then(|stem| stem.to_str());
@@ -112,11 +119,19 @@ fn sheet(name: &str, plugin: &Plugin) -> String {
         plugin.memory_bytes_max() >> 20,
         body.inboxes.join(", "),
         body.abilities.join(", "),
-        if plugin.registers_webhook() { "wired by the connector" } else { "wired by a person" },
+        if plugin.registers_webhook() {
+            "wired by the connector"
+        } else {
+            "wired by a person"
+        },
     );
     page.push_str("\nIt asks to reach:\n");
     for rule in &plugin.policy().rules {
-        let paths = if rule.paths.is_empty() { "/".to_owned() } else { rule.paths.join(" ") };
+        let paths = if rule.paths.is_empty() {
+            "/".to_owned()
+        } else {
+            rule.paths.join(" ")
+        };
         let with = if rule.credentials.is_empty() {
             String::new()
         } else {
@@ -129,16 +144,29 @@ fn sheet(name: &str, plugin: &Plugin) -> String {
     for field in &body.fields {
         let secret = if field.secret { ", secret" } else { "" };
         let required = if field.required { "" } else { ", optional" };
-        page.push_str(&format!("  {:<20} {}{secret}{required}. {}\n", field.name, field.label, field.help));
+        page.push_str(&format!(
+            "  {:<20} {}{secret}{required}. {}\n",
+            field.name, field.label, field.help
+        ));
     }
     let rules = plugin.capabilities();
-    page.push_str(&format!("\nA channel can carry:\n  text up to {} {:?}\n", rules.text.limit, rules.text.unit));
+    page.push_str(&format!(
+        "\nA channel can carry:\n  text up to {} {:?}\n",
+        rules.text.limit, rules.text.unit
+    ));
     for rule in &rules.attachments {
         let types = rule.types.join(" ");
-        page.push_str(&format!("  {} up to {} bytes: {types}\n", rule.kind.word(), rule.max_bytes));
+        page.push_str(&format!(
+            "  {} up to {} bytes: {types}\n",
+            rule.kind.word(),
+            rule.max_bytes
+        ));
     }
     if let Some(window) = &rules.window {
-        page.push_str(&format!("  free answers for {} hours after the customer's message\n", window.hours));
+        page.push_str(&format!(
+            "  free answers for {} hours after the customer's message\n",
+            window.hours
+        ));
     }
     page
 }

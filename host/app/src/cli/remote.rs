@@ -71,7 +71,10 @@ impl Remote {
             redirects_max: 0,
         };
         let response = self.way.send(path, request).await.with_context(|| {
-            format!("The host at {} does not answer. Is it running? `--url` names another one.", self.base)
+            format!(
+                "The host at {} does not answer. Is it running? `--url` names another one.",
+                self.base
+            )
         })?;
         let status = response.status;
         let bytes = collect(response.body, ANSWER_BYTES_MAX).await?;
@@ -85,7 +88,10 @@ impl Remote {
         }
         let error = &answer["error"];
         let message = error["message"].as_str().unwrap_or("no reason given");
-        let field = error["field"].as_str().map(|field| format!(" Field: `{field}`.")).unwrap_or_default();
+        let field = error["field"]
+            .as_str()
+            .map(|field| format!(" Field: `{field}`."))
+            .unwrap_or_default();
         let reference = error["reference"].as_str().unwrap_or("none");
         bail!("{message}{field} ({status}, reference {reference})");
     }
@@ -126,7 +132,11 @@ impl Way {
 
     /// Sends the request to this path of the origin.
     pub(super) async fn send(&self, path: &str, request: Request) -> Result<Response> {
-        let url = self.base.join(path).with_context(|| format!("`{path}` is not a path"))?.to_string();
+        let url = self
+            .base
+            .join(path)
+            .with_context(|| format!("`{path}` is not a path"))?
+            .to_string();
         Ok(self.egress.send(Request { url, ..request }, &self.policy).await?)
     }
 }

@@ -70,7 +70,10 @@ fn read_token(output: &Output) -> Result<String> {
         output.progress("Paste the access token and press Enter:");
     }
     let mut line = String::new();
-    stdin.lock().read_line(&mut line).context("The token cannot be read from standard input")?;
+    stdin
+        .lock()
+        .read_line(&mut line)
+        .context("The token cannot be read from standard input")?;
     if line.trim().is_empty() {
         bail!("No access token was given. Use `--access-token`, INTERCOM_ACCESS_TOKEN or standard input.");
     }
@@ -89,7 +92,15 @@ pub(super) async fn channels(common: &Common, workspace: Option<&str>, output: &
         channels.extend(answer["channels"].as_array().cloned().unwrap_or_default());
     }
     let answer = json!({ "channels": channels });
-    let fields = ["id", "name", "plugin", "status", "external_name", "created_at", "status_cause"];
+    let fields = [
+        "id",
+        "name",
+        "plugin",
+        "status",
+        "external_name",
+        "created_at",
+        "status_cause",
+    ];
     let heads = ["id", "name", "plugin", "status", "account", "created", "cause"];
     output.answer(&answer, &table(&heads, &rows(&answer["channels"], &fields)));
     Ok(true)
@@ -110,7 +121,9 @@ pub(super) async fn add_channel(
             several => bail!("There are {} workspaces. Name one with `--workspace`.", several.len()),
         },
     };
-    let channel = remote.post(&format!("/api/v1/workspaces/{workspace}/channels"), draft).await?;
+    let channel = remote
+        .post(&format!("/api/v1/workspaces/{workspace}/channels"), draft)
+        .await?;
     let mut page = format!(
         "{} ({}) is {}.\nHook: {}\n",
         text(&channel, "name"),
@@ -145,7 +158,9 @@ pub(super) async fn replay(common: &Common, message: Option<&str>, output: &Outp
     };
     let mut replayed = Vec::new();
     for message in &messages {
-        let answer = remote.post(&format!("/api/v1/messages/{message}/replay"), &json!({})).await?;
+        let answer = remote
+            .post(&format!("/api/v1/messages/{message}/replay"), &json!({}))
+            .await?;
         output.progress(&format!("{message} is in line again."));
         replayed.push(answer);
     }
@@ -165,7 +180,9 @@ async fn given_up(remote: &Remote, states: &[&str]) -> Result<Vec<Value>> {
     for state in states {
         let mut after = String::new();
         loop {
-            let page = remote.get(&format!("/api/v1/messages?state={state}&limit=200{after}")).await?;
+            let page = remote
+                .get(&format!("/api/v1/messages?state={state}&limit=200{after}"))
+                .await?;
             messages.extend(page["messages"].as_array().cloned().unwrap_or_default());
             match page["next"].as_str() {
                 Some(next) => after = format!("&after={next}"),
@@ -178,5 +195,6 @@ async fn given_up(remote: &Remote, states: &[&str]) -> Result<Vec<Value>> {
 
 fn rows(list: &Value, fields: &[&str]) -> Vec<Vec<String>> {
     let list = list.as_array().into_iter().flatten();
-    list.map(|item| fields.iter().map(|field| text(item, field)).collect()).collect()
+    list.map(|item| fields.iter().map(|field| text(item, field)).collect())
+        .collect()
 }

@@ -118,7 +118,12 @@ impl<'d, 'a, 't> Section<'d, 'a, 't> {
         match value.get_ref() {
             DeValue::String(text) => Some((text.clone().into_owned(), value.span())),
             other => {
-                self.wrong_type(key, value.span(), other, &format!("text in quotes, such as \"{example}\""));
+                self.wrong_type(
+                    key,
+                    value.span(),
+                    other,
+                    &format!("text in quotes, such as \"{example}\""),
+                );
                 None
             }
         }
@@ -207,18 +212,12 @@ impl SecretError {
 }
 
 /// Reads `"literal"`, `{ env = "NAME" }` or `{ file = "path" }`.
-pub(super) fn secret(
-    document: &Document<'_>,
-    key: &str,
-    value: &Spanned<DeValue<'_>>,
-) -> Result<Secret, SecretError> {
+pub(super) fn secret(document: &Document<'_>, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Secret, SecretError> {
     let form = |found: &str| {
         SecretError::Form(document.problem(
             key,
             value.span(),
-            format!(
-                "This is {found}. A secret is {{ env = \"NAME\" }}, {{ file = \"path\" }} or text in quotes."
-            ),
+            format!("This is {found}. A secret is {{ env = \"NAME\" }}, {{ file = \"path\" }} or text in quotes."),
         ))
     };
     let missing = |message: String| SecretError::Missing(document.problem(key, value.span(), message));
@@ -253,8 +252,12 @@ pub(super) fn secret(
 fn secret_file(document: &Document<'_>, named: &str) -> Result<String, String> {
     let path = document.path(named);
     document.reads(path.clone());
-    let unreadable =
-        |why: String| format!("The secret's file {} {why}. Create it or correct the path.", path.display());
+    let unreadable = |why: String| {
+        format!(
+            "The secret's file {} {why}. Create it or correct the path.",
+            path.display()
+        )
+    };
     let size = std::fs::metadata(&path).map_err(|error| unreadable(format!("cannot be read ({error})")))?;
     if size.len() > SECRET_BYTES_MAX {
         return Err(unreadable(format!("is larger than {SECRET_BYTES_MAX} bytes")));

@@ -30,7 +30,12 @@ pub(super) fn all(document: &Document<'_>, section: &Section<'_, '_, '_>) -> Vec
         }
         match value.get_ref() {
             DeValue::Table(table) => {
-                plugins.push(one(document, name, span, Section::new(document, section.name(name), table)));
+                plugins.push(one(
+                    document,
+                    name,
+                    span,
+                    Section::new(document, section.name(name), table),
+                ));
             }
             other => section.wrong_type(name, value.span(), other, &format!("a table: [plugins.{name}]")),
         }
@@ -52,7 +57,11 @@ fn one(document: &Document<'_>, name: &str, place: Range<usize>, section: Sectio
     let enabled = section.boolean("enabled").unwrap_or(true);
     let component = section.string("component", "connectors/telegram.wasm");
     if component.is_none() && section.value("component").is_none() {
-        section.report("component", place, "It is missing. Write the path of the connector's .wasm file.");
+        section.report(
+            "component",
+            place,
+            "It is missing. Write the path of the connector's .wasm file.",
+        );
     }
     let component = component.map(|(text, span)| {
         let path = document.path(&text);
@@ -83,11 +92,17 @@ fn one(document: &Document<'_>, name: &str, place: Range<usize>, section: Sectio
         .and_then(|(mib, span)| {
             if !MEMORY_MIB.contains(&mib) {
                 let (least, most) = (MEMORY_MIB.start(), MEMORY_MIB.end());
-                section.report("memory_mib", span, format!("{mib} is out of range. Write {least} to {most}."));
+                section.report(
+                    "memory_mib",
+                    span,
+                    format!("{mib} is out of range. Write {least} to {most}."),
+                );
             }
             Some(mib).filter(|mib| MEMORY_MIB.contains(mib))
         });
-    let grants = section.value("grants").and_then(|value| grants(document, &section, value));
+    let grants = section
+        .value("grants")
+        .and_then(|value| grants(document, &section, value));
     let secrets = secrets(document, &section, &mut refusals);
     section.finish();
     PluginSetting {
@@ -133,7 +148,11 @@ fn grants(document: &Document<'_>, section: &Section<'_, '_, '_>, value: &Spanne
             let egress = inner.value("egress");
             inner.finish();
             let Some(egress) = egress else {
-                section.report("grants", value.span(), format!("The list `egress` is missing. Write {wanted}."));
+                section.report(
+                    "grants",
+                    value.span(),
+                    format!("The list `egress` is missing. Write {wanted}."),
+                );
                 return None;
             };
             let hosts = match egress.get_ref() {

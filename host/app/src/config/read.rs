@@ -25,7 +25,9 @@ pub(super) fn host(document: &Document<'_>) -> Option<HostConfig> {
     let mut warnings = Vec::new();
     let fixed = fixed(document, &root, &mut warnings);
     let intercom = root.section("inbox").and_then(|inbox| {
-        let app = inbox.section("intercom").and_then(|section| intercom(document, section));
+        let app = inbox
+            .section("intercom")
+            .and_then(|section| intercom(document, section));
         inbox.finish();
         app
     });
@@ -59,7 +61,9 @@ fn fixed(document: &Document<'_>, root: &Section<'_, '_, '_>, warnings: &mut Vec
                 server.report(
                     "listen",
                     span,
-                    format!("`{text}` is not an address. Write an IP address and a port, such as \"{DEFAULT_LISTEN}\"."),
+                    format!(
+                        "`{text}` is not an address. Write an IP address and a port, such as \"{DEFAULT_LISTEN}\"."
+                    ),
                 );
             }
             address
@@ -92,7 +96,9 @@ fn fixed(document: &Document<'_>, root: &Section<'_, '_, '_>, warnings: &mut Vec
         None => Some(data_dir.join("mantle.db")),
     };
     let key_file = root.section("secrets").and_then(|section| {
-        let file = section.string("key_file", "data/secret.key").map(|(text, _)| document.path(&text));
+        let file = section
+            .string("key_file", "data/secret.key")
+            .map(|(text, _)| document.path(&text));
         section.finish();
         file
     });
@@ -117,9 +123,7 @@ fn public_address(server: &Section<'_, '_, '_>, text: &str, span: Range<usize>) 
         server.report(
             "public_url",
             span,
-            format!(
-                "`{text}` is not a public address. Write scheme and host, such as \"https://bridge.example.com\"."
-            ),
+            format!("`{text}` is not a public address. Write scheme and host, such as \"https://bridge.example.com\"."),
         );
     }
     fine.map(|url| url.as_str().trim_end_matches('/').to_owned())
@@ -147,7 +151,9 @@ fn database_file(
         section.report(
             "url",
             span,
-            format!("`{text}` names no database file. Write \"sqlite:\" and a path, such as \"sqlite:data/mantle.db\"."),
+            format!(
+                "`{text}` names no database file. Write \"sqlite:\" and a path, such as \"sqlite:data/mantle.db\"."
+            ),
         );
     }
     path.map(|path| document.path(path))
@@ -182,7 +188,12 @@ fn redirects(document: &Document<'_>, section: &Section<'_, '_, '_>) -> Vec<(Url
     for (from, span, value) in section.entries() {
         let key = format!("egress.redirect.\"{from}\"");
         let DeValue::String(to) = value.get_ref() else {
-            section.wrong_type(from, value.span(), value.get_ref(), "the origin to call instead, in quotes");
+            section.wrong_type(
+                from,
+                value.span(),
+                value.get_ref(),
+                "the origin to call instead, in quotes",
+            );
             continue;
         };
         let origin = |text: &str, span: Range<usize>| {

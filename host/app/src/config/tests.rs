@@ -13,7 +13,12 @@ fn environment(name: &str) -> Option<String> {
 /// All problems of the text, as the operator reads them.
 fn problems(text: &str) -> String {
     match parse(Path::new("/etc/mantle/plugins.toml"), text, &environment) {
-        Ok(config) => config.live.refusals().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+        Ok(config) => config
+            .live
+            .refusals()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n"),
         Err(error) => error.to_string(),
     }
 }
@@ -89,7 +94,10 @@ fn f_6_a_plugin_that_is_written_wrongly_refuses_the_file() {
         let found = found.replace("/etc/mantle/plugins.toml:", "");
         assert_eq!(found, expected, "for:\n{lines}");
     };
-    check("", "1: `plugins.telegram.component`: It is missing. Write the path of the connector's .wasm file.");
+    check(
+        "",
+        "1: `plugins.telegram.component`: It is missing. Write the path of the connector's .wasm file.",
+    );
     check(
         "component = \"a.wasm\"\nmemory_mib = \"32\"\n",
         "3: `plugins.telegram.memory_mib`: This is text. Write a whole number of MiB, such as 32.",
@@ -172,7 +180,11 @@ fn paths_are_relative_to_the_file_and_secrets_do_not_print() {
     assert_eq!(config.fixed.public_url.as_deref(), Some("https://bridge.example.com"));
     assert_eq!(config.fixed.database, PathBuf::from("/etc/mantle/state/m.db"));
     assert_eq!(config.fixed.key_file, PathBuf::from("/etc/mantle/../keys/k"));
-    let app = config.live.intercom.as_ref().map(|app| app.client_secret.expose().to_owned());
+    let app = config
+        .live
+        .intercom
+        .as_ref()
+        .map(|app| app.client_secret.expose().to_owned());
     assert_eq!(app.as_deref(), Some("value-of-present"));
     assert!(!format!("{config:?}").contains("value-of-present"));
     assert_eq!(config.live.redirects.len(), 1);
@@ -186,7 +198,12 @@ fn the_sample_configuration_is_right_but_for_what_must_be_built() {
         Ok(config) => {
             let names: Vec<&str> = config.live.plugins.iter().map(|plugin| plugin.name.as_str()).collect();
             assert_eq!(names, ["telegram", "twilio-sms", "whatsapp"]);
-            assert!(config.live.refusals().all(|problem| problem.key.ends_with(".component")));
+            assert!(
+                config
+                    .live
+                    .refusals()
+                    .all(|problem| problem.key.ends_with(".component"))
+            );
         }
         Err(error) => panic!("{error}"),
     }

@@ -54,7 +54,11 @@ impl ApiError {
 
     pub(crate) fn not_found(what: &str, id: &str) -> Self {
         let id: String = id.chars().take(64).collect();
-        Self::new(StatusCode::NOT_FOUND, "not_found", format!("There is no {what} `{id}`."))
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            format!("There is no {what} `{id}`."),
+        )
     }
 
     pub(crate) fn invalid(field: &str, message: impl Into<String>) -> Self {
@@ -107,9 +111,21 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let reference = reference();
         if self.status.is_server_error() {
-            tracing::error!(reference, code = self.code, status = self.status.as_u16(), "{}", self.message);
+            tracing::error!(
+                reference,
+                code = self.code,
+                status = self.status.as_u16(),
+                "{}",
+                self.message
+            );
         } else {
-            tracing::info!(reference, code = self.code, status = self.status.as_u16(), field = self.field, "A call of the API was refused");
+            tracing::info!(
+                reference,
+                code = self.code,
+                status = self.status.as_u16(),
+                field = self.field,
+                "A call of the API was refused"
+            );
         }
         let body = ErrorBody {
             error: ErrorDetail {

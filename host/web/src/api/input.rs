@@ -48,7 +48,11 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
             return ApiError::new(
                 StatusCode::BAD_REQUEST,
                 "not_json",
-                format!("The body is not JSON: line {}, column {}.", inner.line(), inner.column()),
+                format!(
+                    "The body is not JSON: line {}, column {}.",
+                    inner.line(),
+                    inner.column()
+                ),
             );
         }
         // Serde names the place in the text; the field is what a caller looks for.
@@ -58,7 +62,11 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         ApiError::invalid(&field, format!("The body does not fit: {text}."))
     })?;
     json.end().map_err(|_| {
-        ApiError::new(StatusCode::BAD_REQUEST, "not_json", "Something follows the JSON value of the body.")
+        ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "not_json",
+            "Something follows the JSON value of the body.",
+        )
     })?;
     Ok(value)
 }

@@ -15,16 +15,27 @@ use mantle_store::ledger::{MessageFilter, MessageRow, MessageState, Trace};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::error::ErrorBody;
 use super::ApiError;
+use super::error::ErrorBody;
 use super::input::{id, time};
 use crate::Front;
 use crate::limits::{PAGE_ROWS, PAGE_ROWS_MAX};
 
 /// The words of all states, for refusing others.
 const STATES: [&str; 13] = [
-    "stored", "posted", "parked", "dead", "ignored", "queued", "sending", "unknown", "accepted", "sent", "delivered",
-    "read", "failed",
+    "stored",
+    "posted",
+    "parked",
+    "dead",
+    "ignored",
+    "queued",
+    "sending",
+    "unknown",
+    "accepted",
+    "sent",
+    "delivered",
+    "read",
+    "failed",
 ];
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -173,7 +184,13 @@ fn hops(trace: &Trace) -> Vec<HopBody> {
         story.push((at, hop));
     };
     let row = &trace.message;
-    tell(row.accepted_at, "received and stored".to_owned(), row.remote_id.clone(), None, None);
+    tell(
+        row.accepted_at,
+        "received and stored".to_owned(),
+        row.remote_id.clone(),
+        None,
+        None,
+    );
     for hop in &trace.hops {
         tell(hop.at, hop.what.clone(), None, hop.code.clone(), hop.detail.clone());
     }
@@ -197,7 +214,13 @@ fn hops(trace: &Trace) -> Vec<HopBody> {
             DeliveryReport::Read => "read",
             DeliveryReport::Failed => "failed",
         };
-        tell(*at, format!("provider reports: {word}"), Some(remote_id.clone()), code.clone(), None);
+        tell(
+            *at,
+            format!("provider reports: {word}"),
+            Some(remote_id.clone()),
+            code.clone(),
+            None,
+        );
     }
     // Stable: what was told at one moment stays in its order.
     story.sort_by_key(|(at, _)| *at);
@@ -279,7 +302,10 @@ async fn filter(front: &Front, query: ListQuery) -> Result<MessageFilter, ApiErr
     }
     let after = match &query.after {
         Some(text) => Some(text.parse().map_err(|_| {
-            ApiError::invalid("after", "`after` is the id of a message: the `next` of the page before.")
+            ApiError::invalid(
+                "after",
+                "`after` is the id of a message: the `next` of the page before.",
+            )
         })?),
         None => None,
     };

@@ -10,9 +10,9 @@ use mantle_store::directory::{Platform, Workspace, WorkspaceSettings, WorkspaceS
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::ApiError;
 use super::error::ErrorBody;
 use super::input::{Input, id};
-use super::ApiError;
 use crate::Front;
 use crate::desk::WorkspaceEdit;
 
@@ -233,10 +233,7 @@ pub(super) async fn edit(
     responses(
         (status = 204, description = "Archived"),
         (status = 404, description = "No such workspace", body = ErrorBody)))]
-pub(super) async fn archive(
-    State(front): State<Arc<Front>>,
-    Path(text): Path<String>,
-) -> Result<StatusCode, ApiError> {
+pub(super) async fn archive(State(front): State<Arc<Front>>, Path(text): Path<String>) -> Result<StatusCode, ApiError> {
     let workspace = find(&front, &text).await?;
     front.desk.archive_workspace(workspace.id).await?;
     Ok(StatusCode::NO_CONTENT)

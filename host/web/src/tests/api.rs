@@ -16,10 +16,18 @@ async fn only_who_has_the_key_goes_on() {
     ];
     for headers in wrong {
         let reply = host.ask("GET /api/v1/workspaces", headers, "").await;
-        assert_eq!((reply.status, reply.header("www-authenticate")), (401, Some("Bearer")), "{headers}");
+        assert_eq!(
+            (reply.status, reply.header("www-authenticate")),
+            (401, Some("Bearer")),
+            "{headers}"
+        );
         let error = &reply.json()["error"];
         assert_eq!(error["code"], "unauthorized");
-        assert!(error["reference"].as_str().is_some_and(|reference| reference.starts_with("ref_")));
+        assert!(
+            error["reference"]
+                .as_str()
+                .is_some_and(|reference| reference.starts_with("ref_"))
+        );
     }
     // Nobody learns without the key which addresses there are.
     assert_eq!(host.ask("GET /api/v1/nothing", "", "").await.status, 401);
@@ -27,7 +35,9 @@ async fn only_who_has_the_key_goes_on() {
     assert_eq!(host.ask("GET /api/v1/openapi.json", "", "").await.status, 200);
 
     let closed = start(None).await;
-    let reply = closed.ask("GET /api/v1/workspaces", "authorization: Bearer \r\n", "").await;
+    let reply = closed
+        .ask("GET /api/v1/workspaces", "authorization: Bearer \r\n", "")
+        .await;
     assert_eq!(reply.status, 503);
     assert!(reply.body.contains("MANTLE_ADMIN_TOKEN"));
 }
@@ -40,17 +50,59 @@ async fn errors_name_the_field_and_the_fix() {
         let json = reply.json();
         let error = &json["error"];
         assert_eq!(reply.status, status, "{line} {body}: {error}");
-        assert_eq!((error["code"].as_str(), error["field"].as_str()), (Some(code), field), "{line} {body}: {error}");
-        assert!(error["message"].as_str().is_some_and(|message| message.ends_with('.')), "{error}");
+        assert_eq!(
+            (error["code"].as_str(), error["field"].as_str()),
+            (Some(code), field),
+            "{line} {body}: {error}"
+        );
+        assert!(
+            error["message"].as_str().is_some_and(|message| message.ends_with('.')),
+            "{error}"
+        );
     };
     let connect = "POST /api/v1/workspaces";
     check(connect, "{", 400, "not_json", None).await;
     check(connect, "{} {}", 422, "invalid", Some("platform")).await;
-    check(connect, "{\"platform\":\"intercom\"}", 422, "invalid", Some("access_token")).await;
-    check(connect, "{\"platform\":\"intercom\",\"access_token\":7}", 422, "invalid", Some("access_token")).await;
-    check(connect, "{\"platform\":\"zendesk\",\"access_token\":\"x\"}", 422, "invalid", Some("platform")).await;
-    check(connect, "{\"plattform\":\"intercom\"}", 422, "invalid", Some("plattform")).await;
-    check(connect, "{\"platform\":\"intercom\",\"access_token\":\"wrong\"}", 422, "unauthorized", Some("access_token")).await;
+    check(
+        connect,
+        "{\"platform\":\"intercom\"}",
+        422,
+        "invalid",
+        Some("access_token"),
+    )
+    .await;
+    check(
+        connect,
+        "{\"platform\":\"intercom\",\"access_token\":7}",
+        422,
+        "invalid",
+        Some("access_token"),
+    )
+    .await;
+    check(
+        connect,
+        "{\"platform\":\"zendesk\",\"access_token\":\"x\"}",
+        422,
+        "invalid",
+        Some("platform"),
+    )
+    .await;
+    check(
+        connect,
+        "{\"plattform\":\"intercom\"}",
+        422,
+        "invalid",
+        Some("plattform"),
+    )
+    .await;
+    check(
+        connect,
+        "{\"platform\":\"intercom\",\"access_token\":\"wrong\"}",
+        422,
+        "unauthorized",
+        Some("access_token"),
+    )
+    .await;
     check("GET /api/v1/workspaces/wsp_1", "", 404, "not_found", None).await;
     check("GET /api/v1/workspaces/wsp_0000000000009", "", 404, "not_found", None).await;
     check("GET /api/v1/channels/chn_0000000000009", "", 404, "not_found", None).await;
@@ -63,7 +115,11 @@ async fn errors_name_the_field_and_the_fix() {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     assert!(host.call(connect, &deep).await.status >= 400);
     let form = host
-        .ask(connect, &format!("authorization: Bearer {TOKEN}\r\ncontent-type: text/plain\r\n"), "{}")
+        .ask(
+            connect,
+            &format!("authorization: Bearer {TOKEN}\r\ncontent-type: text/plain\r\n"),
+            "{}",
+        )
         .await;
     assert_eq!(form.status, 415);
 }
@@ -81,16 +137,27 @@ async fn a_repeated_call_is_done_once() {
     assert_eq!(again.header("idempotency-replayed"), Some("true"));
     assert_eq!(host.desk.connects.load(Ordering::SeqCst), 1);
 
-    let other = host.ask("POST /api/v1/workspaces", &headers, &body.replace("one", "two")).await;
-    assert_eq!((other.status, other.json()["error"]["code"].as_str()), (422, Some("idempotency_key_reused")));
-    let elsewhere = host.ask("POST /api/v1/messages/msg_0000000000009_1/replay", &headers, body).await;
+    let other = host
+        .ask("POST /api/v1/workspaces", &headers, &body.replace("one", "two"))
+        .await;
+    assert_eq!(
+        (other.status, other.json()["error"]["code"].as_str()),
+        (422, Some("idempotency_key_reused"))
+    );
+    let elsewhere = host
+        .ask("POST /api/v1/messages/msg_0000000000009_1/replay", &headers, body)
+        .await;
     assert_eq!(elsewhere.status, 422);
     assert_eq!(host.desk.connects.load(Ordering::SeqCst), 1);
 
     // What failed may be corrected and made again under the same key.
     let headers = format!("authorization: Bearer {TOKEN}\r\nidempotency-key: second\r\n");
-    let failed = host.ask("POST /api/v1/workspaces", &headers, &body.replace("one", "wrong")).await;
-    let corrected = host.ask("POST /api/v1/workspaces", &headers, &body.replace("one", "two")).await;
+    let failed = host
+        .ask("POST /api/v1/workspaces", &headers, &body.replace("one", "wrong"))
+        .await;
+    let corrected = host
+        .ask("POST /api/v1/workspaces", &headers, &body.replace("one", "two"))
+        .await;
     assert_eq!((failed.status, corrected.status), (422, 201));
     let empty = format!("authorization: Bearer {TOKEN}\r\nidempotency-key: \r\n");
     assert_eq!(host.ask("POST /api/v1/workspaces", &empty, body).await.status, 400);
@@ -100,7 +167,10 @@ async fn a_repeated_call_is_done_once() {
 async fn pv_4_no_answer_holds_a_secret() {
     let host = start(Some(TOKEN)).await;
     let workspace = host
-        .call("POST /api/v1/workspaces", "{\"platform\":\"intercom\",\"access_token\":\"canary-token\"}")
+        .call(
+            "POST /api/v1/workspaces",
+            "{\"platform\":\"intercom\",\"access_token\":\"canary-token\"}",
+        )
         .await;
     let id = workspace.json()["id"].as_str().unwrap_or_default().to_owned();
     let channel = host

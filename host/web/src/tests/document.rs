@@ -44,7 +44,12 @@ impl Contract {
     /// The answer fits what the document says of this call and status.
     fn check(&self, call: &str, path: &str, reply: &Reply) {
         let response = &self.0["paths"][path][call]["responses"][reply.status.to_string()];
-        assert!(response.is_object(), "{call} {path} does not tell of {}: {}", reply.status, reply.body);
+        assert!(
+            response.is_object(),
+            "{call} {path} does not tell of {}: {}",
+            reply.status,
+            reply.body
+        );
         let schema = &response["content"]["application/json"]["schema"];
         if schema.is_null() {
             assert_eq!(reply.body, "", "{call} {path}");
@@ -54,7 +59,11 @@ impl Contract {
         let validator: Validator = jsonschema::validator_for(&whole).unwrap();
         let body = reply.json();
         let problems: Vec<String> = validator.iter_errors(&body).map(|error| error.to_string()).collect();
-        assert!(problems.is_empty(), "{call} {path} {}: {problems:?} in {body}", reply.status);
+        assert!(
+            problems.is_empty(),
+            "{call} {path} {}: {problems:?} in {body}",
+            reply.status
+        );
     }
 }
 
@@ -66,18 +75,38 @@ async fn real_answers_fit_the_document() {
     let workspace = host.call("POST /api/v1/workspaces", token).await;
     contract.check("post", "/api/v1/workspaces", &workspace);
     let workspace = workspace.json()["id"].as_str().unwrap().to_owned();
-    let wrong = host.call("POST /api/v1/workspaces", &token.replace("one", "wrong")).await;
+    let wrong = host
+        .call("POST /api/v1/workspaces", &token.replace("one", "wrong"))
+        .await;
     contract.check("post", "/api/v1/workspaces", &wrong);
-    contract.check("get", "/api/v1/workspaces", &host.call("GET /api/v1/workspaces", "").await);
+    contract.check(
+        "get",
+        "/api/v1/workspaces",
+        &host.call("GET /api/v1/workspaces", "").await,
+    );
     let one = format!("/api/v1/workspaces/{workspace}");
-    contract.check("get", "/api/v1/workspaces/{id}", &host.call(&format!("GET {one}"), "").await);
+    contract.check(
+        "get",
+        "/api/v1/workspaces/{id}",
+        &host.call(&format!("GET {one}"), "").await,
+    );
     let settings = "{\"settings\":{\"default_operator\":\"814860\",\"parts_max\":400}}";
     let edited = host.call(&format!("PATCH {one}"), settings).await;
     contract.check("patch", "/api/v1/workspaces/{id}", &edited);
     assert_eq!(edited.json()["settings"]["default_operator"], "814860");
-    let edited = host.call(&format!("PATCH {one}"), "{\"settings\":{\"default_operator\":null}}").await;
-    assert_eq!((&edited.json()["settings"]["default_operator"], &edited.json()["settings"]["parts_max"]), (&Value::Null, &json!(400)));
-    let refused = host.call(&format!("PATCH {one}"), "{\"settings\":{\"parts_max\":501}}").await;
+    let edited = host
+        .call(&format!("PATCH {one}"), "{\"settings\":{\"default_operator\":null}}")
+        .await;
+    assert_eq!(
+        (
+            &edited.json()["settings"]["default_operator"],
+            &edited.json()["settings"]["parts_max"]
+        ),
+        (&Value::Null, &json!(400))
+    );
+    let refused = host
+        .call(&format!("PATCH {one}"), "{\"settings\":{\"parts_max\":501}}")
+        .await;
     contract.check("patch", "/api/v1/workspaces/{id}", &refused);
 
     let checked = host.call(&format!("POST {one}/check"), "").await;
@@ -90,26 +119,60 @@ async fn real_answers_fit_the_document() {
     let taken = host.call(&format!("POST {channels}"), draft).await;
     assert_eq!(taken.status, 409);
     contract.check("post", "/api/v1/workspaces/{id}/channels", &taken);
-    contract.check("get", "/api/v1/workspaces/{id}/channels", &host.call(&format!("GET {channels}"), "").await);
+    contract.check(
+        "get",
+        "/api/v1/workspaces/{id}/channels",
+        &host.call(&format!("GET {channels}"), "").await,
+    );
     let channel = format!("/api/v1/channels/{}", channel.json()["id"].as_str().unwrap());
-    contract.check("get", "/api/v1/channels/{id}", &host.call(&format!("GET {channel}"), "").await);
+    contract.check(
+        "get",
+        "/api/v1/channels/{id}",
+        &host.call(&format!("GET {channel}"), "").await,
+    );
     let edited = host
-        .call(&format!("PATCH {channel}"), "{\"name\":\"Shop\",\"settings\":{\"groups\":\"group\"}}")
+        .call(
+            &format!("PATCH {channel}"),
+            "{\"name\":\"Shop\",\"settings\":{\"groups\":\"group\"}}",
+        )
         .await;
     contract.check("patch", "/api/v1/channels/{id}", &edited);
-    assert_eq!((&edited.json()["name"], &edited.json()["settings"]["groups"]), (&json!("Shop"), &json!("group")));
+    assert_eq!(
+        (&edited.json()["name"], &edited.json()["settings"]["groups"]),
+        (&json!("Shop"), &json!("group"))
+    );
     let checked = host.call(&format!("POST {channel}/check"), "").await;
     contract.check("post", "/api/v1/channels/{id}/check", &checked);
     assert_eq!(checked.json()["status"], "connected");
-    contract.check("get", "/api/v1/channels/{id}/templates", &host.call(&format!("GET {channel}/templates"), "").await);
-    contract.check("get", "/api/v1/messages", &host.call("GET /api/v1/messages?state=dead", "").await);
+    contract.check(
+        "get",
+        "/api/v1/channels/{id}/templates",
+        &host.call(&format!("GET {channel}/templates"), "").await,
+    );
+    contract.check(
+        "get",
+        "/api/v1/messages",
+        &host.call("GET /api/v1/messages?state=dead", "").await,
+    );
     let none = host.call("GET /api/v1/messages/msg_0000000000009_1", "").await;
     contract.check("get", "/api/v1/messages/{id}", &none);
     let replay = host.call("POST /api/v1/messages/msg_0000000000009_1/replay", "").await;
     contract.check("post", "/api/v1/messages/{id}/replay", &replay);
     contract.check("get", "/api/v1/plugins", &host.call("GET /api/v1/plugins", "").await);
-    contract.check("delete", "/api/v1/channels/{id}", &host.call(&format!("DELETE {channel}"), "").await);
+    contract.check(
+        "delete",
+        "/api/v1/channels/{id}",
+        &host.call(&format!("DELETE {channel}"), "").await,
+    );
     assert_eq!(host.call(&format!("GET {channel}"), "").await.status, 404);
-    contract.check("delete", "/api/v1/workspaces/{id}", &host.call(&format!("DELETE {one}"), "").await);
-    contract.check("get", "/api/v1/workspaces/{id}", &host.call(&format!("GET {one}"), "").await);
+    contract.check(
+        "delete",
+        "/api/v1/workspaces/{id}",
+        &host.call(&format!("DELETE {one}"), "").await,
+    );
+    contract.check(
+        "get",
+        "/api/v1/workspaces/{id}",
+        &host.call(&format!("GET {one}"), "").await,
+    );
 }

@@ -28,7 +28,10 @@ async fn e_7_bodies_heads_and_headers_have_a_limit() {
     assert_eq!(host.ask("POST /hooks/telegram/x", &long, "").await.status, 431);
     let large = format!("{{\"platform\":\"{}\"}}", "x".repeat(API_BYTES_MAX));
     let reply = host.call("POST /api/v1/workspaces", &large).await;
-    assert_eq!((reply.status, reply.json()["error"]["code"].as_str()), (413, Some("body_too_large")));
+    assert_eq!(
+        (reply.status, reply.json()["error"]["code"].as_str()),
+        (413, Some("body_too_large"))
+    );
     assert!(host.desk.hooks.lock().unwrap().is_empty());
 }
 
@@ -37,10 +40,17 @@ async fn e_5_a_head_that_comes_slowly_is_closed() {
     let host = start(Some(TOKEN)).await;
     let begun = Instant::now();
     let mut stream = TcpStream::connect(host.address).await.unwrap();
-    stream.write_all(b"POST /hooks/telegram/x HTTP/1.1\r\nhost:").await.unwrap();
+    stream
+        .write_all(b"POST /hooks/telegram/x HTTP/1.1\r\nhost:")
+        .await
+        .unwrap();
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest).await;
-    assert!(begun.elapsed() < HEAD_TIME_MAX + Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < HEAD_TIME_MAX + Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
     // Others are served meanwhile and afterwards.
     assert_eq!(host.ask("GET /livez", "", "").await.status, 200);
 }
@@ -67,7 +77,9 @@ async fn e_6_two_readings_of_one_body_are_impossible() {
 async fn hooks_arrive_byte_for_byte_and_are_answered_as_told() {
     let host = start(Some(TOKEN)).await;
     let line = "POST /hooks/twilio-sms/chn_1?a=%2F&b=c%20d";
-    let reply = host.ask(line, "X-Sign: \u{e9}t\u{e9}\r\nx-sign: two\r\n", "From=%2B1").await;
+    let reply = host
+        .ask(line, "X-Sign: \u{e9}t\u{e9}\r\nx-sign: two\r\n", "From=%2B1")
+        .await;
     assert_eq!(reply.status, 200);
     assert_eq!(reply.header("content-type"), Some("text/xml"));
     assert_eq!(reply.body, "<Response></Response>");
@@ -103,11 +115,20 @@ async fn files_are_served_behind_good_links_and_never_run() {
     assert_eq!((reply.status, reply.body.as_str()), (200, "<p>x"));
     assert_eq!(reply.header("content-type"), Some("text/html"));
     assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));
-    assert_eq!(reply.header("content-security-policy"), Some("default-src 'none'; sandbox"));
+    assert_eq!(
+        reply.header("content-security-policy"),
+        Some("default-src 'none'; sandbox")
+    );
     let disposition = reply.header("content-disposition").unwrap_or_default().to_owned();
-    assert!(disposition.starts_with("attachment; filename=\"invoice.html\""), "{disposition}");
+    assert!(
+        disposition.starts_with("attachment; filename=\"invoice.html\""),
+        "{disposition}"
+    );
     let head = host.ask(&format!("HEAD {path}"), "", "").await;
-    assert_eq!((head.status, head.header("content-length"), head.body.as_str()), (200, Some("4"), ""));
+    assert_eq!(
+        (head.status, head.header("content-length"), head.body.as_str()),
+        (200, Some("4"), "")
+    );
     let gone = host.front.links.link(MediaId(6));
     assert_eq!(host.ask(&format!("GET {gone}"), "", "").await.status, 404);
     assert_eq!(host.ask(&format!("GET {path}A"), "", "").await.status, 404);
@@ -119,18 +140,33 @@ async fn files_are_served_behind_good_links_and_never_run() {
 async fn health_tells_whether_messages_can_be_kept() {
     let host = start(Some(TOKEN)).await;
     assert_eq!(host.ask("GET /livez", "", "").await.status, 200);
-    assert_eq!(host.ask("GET /readyz", "", "").await.status, 503, "nothing was written yet");
+    assert_eq!(
+        host.ask("GET /readyz", "", "").await.status,
+        503,
+        "nothing was written yet"
+    );
     host.front.pulse.beat(Ok(()));
     let ready = host.ask("GET /readyz", "", "").await;
     assert_eq!((ready.status, ready.json()["ready"].as_bool()), (200, Some(true)));
     host.front.pulse.beat(Err("The disk is full.".to_owned()));
     let full = host.ask("GET /readyz", "", "").await;
-    assert_eq!((full.status, full.json()["store"].as_str().map(str::to_owned)), (503, Some("The disk is full.".into())));
+    assert_eq!(
+        (full.status, full.json()["store"].as_str().map(str::to_owned)),
+        (503, Some("The disk is full.".into()))
+    );
 
     let metrics = host.ask("GET /metrics", "", "").await;
-    assert!(metrics.body.contains("route=\"/livez\",status=\"200\""), "{}", metrics.body);
+    assert!(
+        metrics.body.contains("route=\"/livez\",status=\"200\""),
+        "{}",
+        metrics.body
+    );
     let page = host.ask("GET /", "", "").await;
     assert!(page.body.contains("<h1>Mantle</h1>"));
-    assert!(page.header("content-security-policy").unwrap_or_default().contains("style-src 'sha256-"));
+    assert!(
+        page.header("content-security-policy")
+            .unwrap_or_default()
+            .contains("style-src 'sha256-")
+    );
     assert_eq!(host.ask("GET /nothing", "", "").await.status, 404);
 }

@@ -28,9 +28,7 @@ use tokio_util::task::TaskTracker;
 use crate::Front;
 use crate::api::plugins::{FieldBody, PluginBody};
 use crate::api::templates::{TemplateBody, TemplateButtonBody};
-use crate::desk::{
-    ChannelDraft, ChannelEdit, Configuration, Desk, DeskError, OpenFile, WorkspaceEdit,
-};
+use crate::desk::{ChannelDraft, ChannelEdit, Configuration, Desk, DeskError, OpenFile, WorkspaceEdit};
 use crate::media::MediaLinks;
 use crate::metrics::HttpMetrics;
 use crate::operations::Pulse;
@@ -182,10 +180,13 @@ impl Desk for TestDesk {
             created_at: now,
             updated_at: now,
         };
-        self.store.create_channel(&channel).await.map_err(|_| DeskError::Conflict {
-            code: "taken".to_owned(),
-            message: "The bot is a channel already.".to_owned(),
-        })?;
+        self.store
+            .create_channel(&channel)
+            .await
+            .map_err(|_| DeskError::Conflict {
+                code: "taken".to_owned(),
+                message: "The bot is a channel already.".to_owned(),
+            })?;
         Ok(channel)
     }
 
