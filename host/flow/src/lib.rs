@@ -170,7 +170,7 @@ impl Flow {
     }
 
     /// The channel's own secrets, then those of its plugin for names it left out.
-    pub(crate) fn context(&self, channel: &Channel, plugin: &dyn Connector) -> ChannelContext {
+    pub fn context(&self, channel: &Channel, plugin: &dyn Connector) -> ChannelContext {
         let mut secrets = channel.secrets.clone();
         for name in plugin.secrets().names() {
             if !channel.secrets.contains(name) {
