@@ -50,12 +50,15 @@ const PULSE_CHANNEL: ChannelId = ChannelId(0);
 /// What was begun may take so long to end once the host stops; then it is given back to the store.
 const FINISH_TIME_MAX: Duration = Duration::from_secs(20);
 
+/// The value of an environment variable, if it is set.
+pub type Variables = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// What the host takes from the process it runs in, so that tests can give something else.
 #[derive(Clone)]
 pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// Where `{ env = … }` secrets come from.
-    pub environment: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub environment: Variables,
     /// `MANTLE_ADMIN_TOKEN`
     pub admin_token: Option<Secret>,
 }

@@ -1,5 +1,11 @@
 //! A running host follows its configuration.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has failed"
+)]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
