@@ -4,6 +4,8 @@
 //! JSON object of each line. What is logged are ids, codes and durations; bodies, tokens, phone numbers and names
 //! never reach a log line.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::SystemTime;
 
@@ -16,6 +18,7 @@ pub fn start() {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_timer(SystemTime)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let json = std::env::var("MANTLE_LOG_FORMAT").is_ok_and(|format| format.eq_ignore_ascii_case("json"));
     // A second start, in tests, leaves the first one's lines alone.

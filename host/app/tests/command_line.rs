@@ -9,6 +9,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::thread::JoinHandle;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -132,6 +133,8 @@ fn a_plugin_that_cannot_be_used_is_named_in_text_and_json() {
 struct Serving {
     child: Child,
     url: String,
+    /// Gives what it said after it began to serve, once it has ended.
+    rest: Option<JoinHandle<Vec<String>>>,
 }
 
 impl Serving {
@@ -153,8 +156,12 @@ impl Serving {
             }
         };
         // What it says from now on is read, so that it never waits for a reader.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, url }
+        let rest = std::thread::spawn(move || lines.map_while(Result::ok).collect());
+        Self {
+            child,
+            url,
+            rest: Some(rest),
+        }
     }
 
     fn run(&self, folder: &Path, arguments: &[&str]) -> Output {
@@ -229,4 +236,8 @@ fn a_host_serves_answers_commands_and_ends_when_told() {
         .unwrap();
     assert!(terminated.success());
     assert_eq!(host.child.wait().unwrap().code(), Some(0));
+    let told = host.rest.take().unwrap().join().unwrap().join("\n");
+    assert!(told.contains("Stopped"), "{told}");
+    // With nothing under way the end is orderly: nobody has to be cut off.
+    assert!(!told.contains("dropped") && !told.contains("cut off"), "{told}");
 }

@@ -30,6 +30,8 @@ pub async fn serve(listener: TcpListener, router: Router, stop: Stop) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     let tasks = TaskTracker::new();
+    // Ends the connections alone: what else listens to `force` has a time of its own to finish.
+    let cut = stop.force.child_token();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -41,11 +43,11 @@ pub async fn serve(listener: TcpListener, router: Router, stop: Stop) {
         let service = TowerToHyperService::new(router.clone());
         let connection = builder().serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection);
-        let force = stop.force.clone();
+        let cut = cut.clone();
         tasks.spawn(async move {
             tokio::select! {
                 biased;
-                () = force.cancelled() => {}
+                () = cut.cancelled() => {}
                 // What ends badly here is the client's: a reset, a bad head, a slow one. It has been answered.
                 _ = connection => {}
                 () = tokio::time::sleep(CONNECTION_TIME_MAX) => {}
@@ -63,7 +65,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: Stop) {
             tracing::warn!("Some requests took longer than {DRAIN_TIME_MAX:?} to end and were cut off");
         }
     }
-    stop.force.cancel();
+    cut.cancel();
     tasks.wait().await;
 }
 
