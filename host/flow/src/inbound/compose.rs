@@ -235,11 +235,11 @@ mod tests {
         };
         check(
             reaction(Some("👍")),
-            "[Reacted 👍 to “Do you still have the blue one in size f…”]",
+            "[Reacted 👍 to “Do you still have the blue one in size…”]",
         );
         check(
             reaction(None),
-            "[Took back the reaction to “Do you still have the blue one in size f…”]",
+            "[Took back the reaction to “Do you still have the blue one in size…”]",
         );
         let edit = Edit {
             target: "9".into(),
