@@ -9,7 +9,8 @@ use mantle_model::hook::{Answer, Hook};
 use mantle_model::outbound::{Outgoing, Sent};
 use mantle_model::secret::Secrets;
 use mantle_sandbox::{
-    Abilities, CallError, ChannelContext, Field, HealthReport, Inbound, Plugin, Plugins, ProviderAccount, ShelfFile, Verdict,
+    Abilities, CallError, ChannelContext, Field, HealthReport, Inbound, Plugin, Plugins, ProviderAccount, ShelfFile,
+    Verdict,
 };
 
 /// The enabled connectors by name. Asked once per journey, so that one journey uses one version throughout.
