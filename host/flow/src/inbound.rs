@@ -203,11 +203,11 @@ fn accepted(
 ) -> HookAnswer {
     match outcome {
         Ok(()) => {
-            flow.metrics().receipt(channel.id, result);
+            flow.metrics().receipt(&channel.id, result);
             answer
         }
         Err(error) => {
-            flow.metrics().receipt(channel.id, "refused");
+            flow.metrics().receipt(&channel.id, "refused");
             tracing::error!(channel.id = %channel.id, %error, "A hook could not be stored; its sender is asked to come again");
             HookAnswer::busy()
         }

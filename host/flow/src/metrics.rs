@@ -72,10 +72,10 @@ impl Metrics {
         metrics
     }
 
-    pub(crate) fn receipt(&self, origin: impl ToString, result: &str) {
+    pub(crate) fn receipt(&self, origin: &dyn std::fmt::Display, result: &str) {
         count(
             &self.receipts,
-            [("origin", origin.to_string()), ("result", result.into())],
+            &[("origin", origin.to_string()), ("result", result.into())],
         );
     }
 
@@ -85,18 +85,18 @@ impl Metrics {
             ("direction", direction.into()),
             ("outcome", outcome.into()),
         ];
-        count(&self.events, labels);
+        count(&self.events, &labels);
     }
 
     pub(crate) fn rejected(&self, channel: &str, reason: &str) {
         count(
             &self.webhook_rejected,
-            [("channel", channel.into()), ("reason", reason.into())],
+            &[("channel", channel.into()), ("reason", reason.into())],
         );
     }
 
     pub(crate) fn unrouted(&self, plugin: &str) {
-        count(&self.unrouted, [("plugin", plugin.into())]);
+        count(&self.unrouted, &[("plugin", plugin.into())]);
     }
 
     pub(crate) fn guest_call(&self, connector: &str, export: &str, took: Duration) {
@@ -107,12 +107,12 @@ impl Metrics {
     pub(crate) fn guest_failure(&self, connector: &str, reason: &str) {
         count(
             &self.guest_failures,
-            [("connector", connector.into()), ("reason", reason.into())],
+            &[("connector", connector.into()), ("reason", reason.into())],
         );
     }
 
     pub(crate) fn effect(&self, target: &str, outcome: &str) {
-        count(&self.effects, [("target", target.into()), ("outcome", outcome.into())]);
+        count(&self.effects, &[("target", target.into()), ("outcome", outcome.into())]);
     }
 
     pub(crate) fn delivered(&self, channel: ChannelId, direction: &str, took: Duration) {
@@ -121,12 +121,12 @@ impl Metrics {
     }
 
     pub(crate) fn dead(&self, channel: ChannelId) {
-        count(&self.dead_letters, [("channel", channel.to_string())]);
+        count(&self.dead_letters, &[("channel", channel.to_string())]);
     }
 }
 
-fn count<const N: usize>(family: &Counters<N>, labels: Labels<N>) {
-    family.get_or_create(&labels).inc();
+fn count<const N: usize>(family: &Counters<N>, labels: &Labels<N>) {
+    family.get_or_create(labels).inc();
 }
 
 /// 1 ms to 32 s.

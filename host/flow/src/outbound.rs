@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mantle_inbox::{InboxEvent, InboxEventBody};
+use mantle_model::clock::Time;
 use mantle_model::hook::Hook;
 use mantle_model::ids::ReceiptId;
 use mantle_store::StoreError;
@@ -148,12 +149,20 @@ async fn judge(flow: &Flow, workspace: &Workspace, event: InboxEvent) -> Result<
     }
 }
 
-async fn reply(flow: &Flow, told: ReplyTold, at: mantle_model::clock::Time) -> Result<Option<NewEvent>, StoreError> {
+async fn reply(flow: &Flow, told: ReplyTold, at: Time) -> Result<Option<NewEvent>, StoreError> {
     let store = flow.store();
     if let Some(owner) = store.conversation_owner(told.workspace, &told.conversation).await? {
         return Ok(Some(NewEvent {
             channel: owner.channel,
-            ..reply_event(LaneKey::Identity(owner.identity), told, at)
+            direction: Direction::Out,
+            lane: LaneKey::Identity(owner.identity),
+            key: format!("part:{}", told.part),
+            kind: "reply",
+            remote_id: Some(told.part.clone()),
+            at,
+            payload: to_bytes(&OutPayload::Reply(told)),
+            opens_window: false,
+            not_before: None,
         }));
     }
     if store
@@ -181,22 +190,6 @@ async fn reply(flow: &Flow, told: ReplyTold, at: mantle_model::clock::Time) -> R
     }))
 }
 
-/// For `channel`, which the caller sets.
-fn reply_event(lane: LaneKey, told: ReplyTold, at: mantle_model::clock::Time) -> NewEvent {
-    NewEvent {
-        channel: mantle_model::ids::ChannelId(0),
-        direction: Direction::Out,
-        lane,
-        key: format!("part:{}", told.part),
-        kind: "reply",
-        remote_id: Some(told.part.clone()),
-        at,
-        payload: to_bytes(&OutPayload::Reply(told)),
-        opens_window: false,
-        not_before: None,
-    }
-}
-
 async fn keep(
     flow: &Flow,
     workspace: &Workspace,
@@ -204,6 +197,11 @@ async fn keep(
     state: ReceiptState,
     events: Vec<NewEvent>,
 ) -> Result<(), StoreError> {
+    let result = if state == ReceiptState::Parsed {
+        "parsed"
+    } else {
+        "parked"
+    };
     let receipt = NewReceipt {
         id: ReceiptId(flow.next_id()),
         origin: Origin::Workspace(workspace.id),
@@ -211,7 +209,7 @@ async fn keep(
         state,
     };
     flow.store().accept(receipt, events).await?;
-    flow.metrics().receipt(workspace.id, "parsed");
+    flow.metrics().receipt(&workspace.id, result);
     Ok(())
 }
 

@@ -2,13 +2,12 @@
 
 use mantle_inbox::{InboxError, ReplyFile};
 use mantle_model::capabilities::{Capabilities, Unfit};
-use mantle_model::failure::Failure;
+use mantle_model::failure::{Cause, Failure};
 use mantle_model::outbound::File;
 use mantle_sandbox::ShelfError;
 use mantle_store::lanes::{Effect, EffectState};
 
 use super::plan::unfit_line;
-use super::reply::unreadable;
 use crate::job::{Job, Stop};
 use crate::note;
 
@@ -72,7 +71,7 @@ async fn download(job: &Job<'_>, file: &ReplyFile) -> Result<Result<File, Lost>,
             bytes: stat.bytes,
         })),
         Err(ShelfError::TooLarge { .. }) => Ok(Err(Lost::TooLarge)),
-        Err(error) => Err(InboxError::Failure(unreadable(&error.to_string())).into()),
+        Err(error) => Err(InboxError::Failure(Failure::Transient(Cause::new("shelf", error.to_string()))).into()),
     }
 }
 

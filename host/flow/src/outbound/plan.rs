@@ -164,7 +164,12 @@ mod tests {
     fn at_7_a_short_text_is_the_caption_of_the_first_file_only() {
         let (a, b) = (file("a.png", "image/png", 9), file("b.png", "image/png", 9));
         check("Look", &[a.clone(), b.clone()], &["a.png + Look", "b.png"], &[]);
-        check("Longer than ten", &[a.clone()], &["Longer than ten", "a.png"], &[]);
+        check(
+            "Longer than ten",
+            std::slice::from_ref(&a),
+            &["Longer than ten", "a.png"],
+            &[],
+        );
         let pdf = file("c.pdf", "application/pdf", 9);
         check("Look", &[pdf.clone(), a], &["Look", "c.pdf", "a.png"], &[]);
         check("", &[pdf], &["c.pdf"], &[]);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mantle_inbox::{Author, Fetched, InboxError, Reply, ReplyFile};
-use mantle_model::failure::{Cause, Failure, Reason, Refusal};
+use mantle_model::failure::{Cause, Reason, Refusal};
 use mantle_model::inbound::Reach;
 use mantle_model::text::RichText;
 use mantle_store::directory::ChannelStatus;
@@ -141,7 +141,7 @@ async fn deliver(
             }
             Unsent::Unknown(cause) => {
                 let html = words::unknown(&job.label.title, &what, &cause);
-                left_out.push(failure_note(job, told, html));
+                left_out.extend(failure_note(job, told, html));
                 Turn::Finish {
                     changes: left_out,
                     ending: Ending::Unknown { cause },
@@ -206,7 +206,7 @@ fn part_words(plan: &Plan, place: usize, what: &str) -> String {
 
 fn refused(job: &Job<'_>, told: &ReplyTold, what: &str, refusal: &Refusal, mut changes: Vec<Change>) -> Turn {
     let html = words::refused(&job.label.title, what, refusal);
-    changes.push(failure_note(job, told, html));
+    changes.extend(failure_note(job, told, html));
     Turn::Finish {
         changes,
         ending: Ending::Failed {
@@ -230,30 +230,28 @@ fn held(job: &Job<'_>, told: &ReplyTold, code: &str, message: &str) -> Turn {
 
 /// The note for a reply that was tried for too long.
 pub(crate) fn given_up(job: &Job<'_>, told: &ReplyTold, cause: &Cause) -> Option<Change> {
-    let html = words::given_up(&job.label.title, &words::quoted(&told.text), cause);
-    job.lane.identity.map(|_| failure_note(job, told, html))
-}
-
-/// The failure as the worker's rules know it, for an error that is final for this reply alone.
-pub(super) fn unreadable(error: &str) -> Failure {
-    Failure::Transient(Cause::new("shelf", error))
-}
-
-fn failure_note(job: &Job<'_>, told: &ReplyTold, html: String) -> Change {
-    let identity = job.lane.identity.unwrap_or(mantle_model::ids::IdentityId(0));
-    job.note(
-        identity,
-        Some(told.conversation.clone()),
-        words::note_key(job.event.id),
-        html,
+    failure_note(
+        job,
+        told,
+        words::given_up(&job.label.title, &words::quoted(&told.text), cause),
     )
 }
 
+fn failure_note(job: &Job<'_>, told: &ReplyTold, html: String) -> Option<Change> {
+    note(job, told, words::note_key(job.event.id), html)
+}
+
 fn left_out_note(job: &Job<'_>, told: &ReplyTold, plan: &Plan) -> Vec<Change> {
-    let (Some(identity), false) = (job.lane.identity, plan.left_out.is_empty()) else {
+    if plan.left_out.is_empty() {
         return Vec::new();
-    };
+    }
     let html = words::files_left_out(&job.label.title, &plan.left_out);
     let key = format!("left-out:{}", job.event.id);
-    vec![job.note(identity, Some(told.conversation.clone()), key, html)]
+    note(job, told, key, html).into_iter().collect()
+}
+
+/// Into the conversation that the reply was written in. Replies lie on lanes of identities, so there is one.
+fn note(job: &Job<'_>, told: &ReplyTold, key: String, html: String) -> Option<Change> {
+    let identity = job.lane.identity?;
+    Some(job.note(identity, Some(told.conversation.clone()), key, html))
 }

@@ -236,10 +236,13 @@ pub fn teammate() -> Author {
     }
 }
 
+/// What the connector reads in one hook.
+pub type Read = Result<(Vec<Event>, Vec<Malformed>), CallError>;
+
 /// What the connector makes of hooks and sends.
 pub struct Script {
     /// The next answers of `receive`, in order.
-    pub received: VecDeque<Result<(Vec<Event>, Vec<Malformed>), CallError>>,
+    pub received: VecDeque<Read>,
     pub sends: VecDeque<Result<(), CallError>>,
     pub fetches: VecDeque<Result<&'static str, CallError>>,
     pub sent: Vec<Outgoing>,
