@@ -168,11 +168,11 @@ async fn ct_2_ct_3_a_contact_is_found_by_any_spelling() {
     let spellings = ["+353 888 888 999", "00353888888999", "088 888 8999", "353888888999"];
     let lead = stage
         .workspace
-        .add_contact(json!({"role": "lead", "phone": "+353888888999", "name": "Old lead"}));
+        .add_contact(&json!({"role": "lead", "phone": "+353888888999", "name": "Old lead"}));
     for stored in spellings {
         let id = stage
             .workspace
-            .add_contact(json!({"role": "user", "external_id": stored, "phone": stored}));
+            .add_contact(&json!({"role": "user", "external_id": stored, "phone": stored}));
         let found = stage
             .inbox
             .find_contact(&stage.access, &label(), &person(), true)
@@ -245,7 +245,7 @@ async fn ct_6_a_name_changes_only_while_it_is_ours() {
 
     let old = stage
         .workspace
-        .add_contact(json!({"role": "user", "external_id": "u", "name": "Own name"}));
+        .add_contact(&json!({"role": "user", "external_id": "u", "name": "Own name"}));
     stage
         .inbox
         .refresh_contact(&stage.access, &label(), &old, &person(), None)
@@ -345,7 +345,7 @@ async fn th_8_ct_7_ct_9_what_is_gone_is_told_apart() {
     );
     let user = stage
         .workspace
-        .add_contact(json!({"role": "user", "external_id": "u", "name": "User"}));
+        .add_contact(&json!({"role": "user", "external_id": "u", "name": "User"}));
     stage.workspace.merge_contacts(&contact, &user).await;
     let merged = InboxError::ContactMerged { into: user.clone() };
     assert_eq!(append(&conversation, &contact).await, merged);
