@@ -338,19 +338,38 @@ impl<'a> Look<'a> {
 #[must_use]
 pub fn content_type(head: &[u8], claimed: Option<&str>, is_text: bool) -> String {
     if let Some(kind) = infer::get(head) {
-        return kind.mime_type().to_owned();
+        return registered(kind.mime_type()).to_owned();
     }
     let claimed = claimed.map(|claim| claim.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
     let Some(claimed) = claimed.filter(|claim| is_content_type(claim)) else {
         return UNKNOWN_TYPE.to_owned();
     };
     if claimed.starts_with("text/") {
-        return if is_text { "text/plain" } else { UNKNOWN_TYPE }.to_owned();
+        return match claimed {
+            _ if !is_text => UNKNOWN_TYPE.to_owned(),
+            _ if INERT_TEXT.contains(&claimed.as_str()) => claimed,
+            _ => "text/plain".to_owned(),
+        };
     }
     if infer::is_mime_supported(&claimed) {
         return UNKNOWN_TYPE.to_owned();
     }
     claimed
+}
+
+/// Texts that no program runs; anything else that claims to be text, HTML above all, is shown as plain text.
+const INERT_TEXT: [&str; 4] = ["text/calendar", "text/csv", "text/vcard", "text/x-vcard"];
+
+/// The registered name of what the sniffer calls by the codec or by an older name. Providers list these.
+fn registered(sniffed: &'static str) -> &'static str {
+    match sniffed {
+        "audio/opus" => "audio/ogg",
+        "audio/m4a" => "audio/mp4",
+        "audio/x-wav" => "audio/wav",
+        "audio/x-flac" => "audio/flac",
+        "video/x-m4v" => "video/mp4",
+        other => other,
+    }
 }
 
 fn is_content_type(claim: &str) -> bool {

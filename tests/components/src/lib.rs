@@ -90,16 +90,7 @@ fn cargo_build(workspace: &Path, target_folder: &Path, arguments: &[OsString]) -
         ])
         .arg(target_folder)
         .args(arguments);
-    // What the outer cargo set for its own crate and compiler must not reach the inner one.
-    for name in [
-        "RUSTFLAGS",
-        "CARGO_ENCODED_RUSTFLAGS",
-        "CARGO_BUILD_TARGET",
-        "CARGO_TARGET_DIR",
-        "RUSTC_WRAPPER",
-    ] {
-        command.env_remove(name);
-    }
+    without_outer_cargo(&mut command);
     let status = command.status().context("starting cargo")?;
     if !status.success() {
         bail!(
@@ -108,6 +99,35 @@ fn cargo_build(workspace: &Path, target_folder: &Path, arguments: &[OsString]) -
         );
     }
     Ok(target_folder.join(TARGET).join("guest"))
+}
+
+/// Takes away what an outer cargo set for the crate that it builds or runs: it must not reach an inner cargo, where
+/// build scripts that look at it would run again, and all that depends on them be compiled again.
+pub fn without_outer_cargo(command: &mut Command) {
+    let outer = |name: &str| {
+        name.starts_with("CARGO_PKG_")
+            || name.starts_with("CARGO_MANIFEST_")
+            || [
+                "CARGO_CRATE_NAME",
+                "CARGO_BIN_NAME",
+                "CARGO_PRIMARY_PACKAGE",
+                "RUSTFLAGS",
+                "RUSTC_WRAPPER",
+            ]
+            .contains(&name)
+            || [
+                "CARGO_ENCODED_RUSTFLAGS",
+                "CARGO_BUILD_TARGET",
+                "LD_LIBRARY_PATH",
+                "OUT_DIR",
+            ]
+            .contains(&name)
+    };
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(outer) {
+            command.env_remove(name);
+        }
+    }
 }
 
 /// Puts the file there in one step, and only when it differs: a host that watches it sees no half file and no needless change.

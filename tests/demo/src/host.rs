@@ -33,12 +33,12 @@ pub async fn build() -> anyhow::Result<PathBuf> {
     tokio::task::spawn_blocking(mantle_components::build).await??;
     tell::step("Building the host (the first time takes some minutes: the sandbox's compiler is compiled as well)");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let mut command = std::process::Command::new(cargo);
+    command
         .current_dir(mantle_components::workspace_root())
-        .args(["build", "--locked", "--bin", "mantle"])
-        .status()
-        .await
-        .context("starting cargo")?;
+        .args(["build", "--locked", "--bin", "mantle"]);
+    mantle_components::without_outer_cargo(&mut command);
+    let status = Command::from(command).status().await.context("starting cargo")?;
     if !status.success() {
         bail!("`cargo build --bin mantle` failed: see its output above");
     }

@@ -146,7 +146,9 @@ impl Scene {
             if let Some(seen) = look() {
                 return Ok(seen);
             }
-            if tokio::time::timeout_at(deadline, changes.changed()).await.is_err() {
+            // The deadline is asked as well: a look that itself changes something must not wait for ever.
+            let late = tokio::time::Instant::now() >= deadline;
+            if late || tokio::time::timeout_at(deadline, changes.changed()).await.is_err() {
                 anyhow::bail!("waited {} s in vain for: {what}", within.as_secs_f32());
             }
         }
