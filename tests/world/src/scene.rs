@@ -1,6 +1,7 @@
 //! What all stand-ins share: the clock, the road to the host, the list of broken rules, and the bell
 //! that rings whenever something changed. Knows no provider.
 
+use std::cell::Cell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -99,7 +100,9 @@ impl Scene {
 
     /// Says that a ledger changed.
     pub(crate) fn ring(&self) {
-        self.0.changed.send_modify(|count| *count += 1);
+        if !LOOKING.get() {
+            self.0.changed.send_modify(|count| *count += 1);
+        }
     }
 
     /// Counts the changes: wait on it instead of sleeping.
@@ -143,7 +146,10 @@ impl Scene {
         let deadline = tokio::time::Instant::now() + within;
         loop {
             changes.borrow_and_update();
-            if let Some(seen) = look() {
+            LOOKING.set(true);
+            let seen = look();
+            LOOKING.set(false);
+            if let Some(seen) = seen {
                 return Ok(seen);
             }
             // The deadline is asked as well: a look that itself changes something must not wait for ever.
@@ -153,6 +159,11 @@ impl Scene {
             }
         }
     }
+}
+
+thread_local! {
+    /// Set while a condition is looked at: reading a ledger is no change, and must not wake who reads it.
+    static LOOKING: Cell<bool> = const { Cell::new(false) };
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

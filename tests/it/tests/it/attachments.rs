@@ -1,0 +1,1 @@
+//! Files, both ways (AT).

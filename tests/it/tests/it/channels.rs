@@ -1,0 +1,1 @@
+//! Connecting, refusing and listing channels (CH), secrets (PV), the API (AP).

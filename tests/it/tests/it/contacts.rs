@@ -1,0 +1,1 @@
+//! Who a message belongs to (CT).

@@ -1,0 +1,11 @@
+//! The acceptance criteria, by id, through the front door.
+
+mod attachments;
+mod channels;
+mod contacts;
+mod inbound;
+mod replies;
+mod round_trip;
+mod sandboxed;
+mod threads;
+mod windows;

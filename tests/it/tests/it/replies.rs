@@ -1,0 +1,1 @@
+//! What teammates send (OUT).

@@ -1,0 +1,1 @@
+//! Connectors that misbehave (XT).

@@ -1,0 +1,1 @@
+//! Which conversation a message joins (TH).

@@ -1,0 +1,1 @@
+//! When a free answer may go out (WI).
