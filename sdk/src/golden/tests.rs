@@ -38,7 +38,7 @@ impl Exported for Echo {
     }
 }
 
-fn send(exchanges: Value) -> Value {
+fn send(exchanges: &Value) -> Value {
     json!({"send": {"id": "m1", "content": {"text": {"text": "Hello"}}}, "exchanges": exchanges})
 }
 
@@ -70,7 +70,7 @@ fn sent() -> Value {
 
 #[test]
 fn the_whole_outcome_must_be_the_same() {
-    let input = send(json!([{"status": 200, "body": "p1"}]));
+    let input = send(&json!([{"status": 200, "body": "p1"}]));
     assert_eq!(failures(&input, Some(&sent())), Vec::<String>::new());
 
     let mut other = sent();
@@ -86,7 +86,7 @@ fn the_whole_outcome_must_be_the_same() {
 
 #[test]
 fn a_missing_file_is_a_failure_on_either_side() {
-    let input = send(json!([{"status": 200, "body": "p1"}]));
+    let input = send(&json!([{"status": 200, "body": "p1"}]));
     assert!(failures(&input, None).join("").contains("MANTLE_BLESS=1"));
 
     let folder = tempfile::tempdir().expect("a folder");
@@ -103,12 +103,12 @@ fn a_missing_file_is_a_failure_on_either_side() {
 
 #[test]
 fn the_script_must_be_played_to_its_end_and_no_further() {
-    let found = failures(&send(json!([])), Some(&sent())).join("");
+    let found = failures(&send(&json!([])), Some(&sent())).join("");
     assert!(
         found.contains("no exchange is left for https://api.example/send"),
         "{found}"
     );
-    let found = failures(&send(json!([{"body": "p1"}, {"body": "p2"}])), Some(&sent())).join("");
+    let found = failures(&send(&json!([{"body": "p1"}, {"body": "p2"}])), Some(&sent())).join("");
     assert!(found.contains("1 of the exchanges were not asked for"), "{found}");
 }
 
