@@ -90,8 +90,8 @@ pub(crate) const LOG_LINES_MAX: u32 = 200;
 /// Bytes of one log line.
 pub(crate) const LOG_LINE_BYTES_MAX: usize = 4 << 10;
 
-/// Events, and unreadable items, that one hook may make.
-pub(crate) const EVENTS_MAX: usize = 200;
+/// Events of one `receive`: the largest batch that a provider sends in one hook (WhatsApp: 1,000 updates), with room.
+pub(crate) const EVENTS_MAX: usize = 2_000;
 /// Pieces of one message.
 pub(crate) const CONTENT_MAX: usize = 100;
 /// Bytes of one text.
