@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use mantle_world::World;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::host::Host;
 use crate::stage::Stage;
@@ -65,12 +66,25 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     }
     let binary = host::build().await?;
     let mut host = Host::start(&binary, stage.world()).await?;
-    let played = play(&arguments, stage, &host).await;
+    let played = tokio::select! {
+        biased;
+        told = told_to_end() => told.map(|()| !arguments.once),
+        played = play(&arguments, stage, &host) => played,
+    };
     host.stop().await;
     if played.is_err() {
         host.show_log();
     }
     played
+}
+
+/// Ctrl-C, or a polite kill: the host is a child of its own and must not outlive the demo.
+async fn told_to_end() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be listened for")?;
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed.context("Ctrl-C cannot be listened for"),
+        _ = terminate.recv() => Ok(()),
+    }
 }
 
 async fn play(arguments: &Arguments, stage: Stage, host: &Host) -> anyhow::Result<bool> {
