@@ -9,6 +9,6 @@ pub mod config;
 mod desk;
 pub mod host;
 mod live_inbox;
-mod no_shelf;
+pub mod no_shelf;
 mod telemetry;
 mod watch;
