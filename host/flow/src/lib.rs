@@ -13,6 +13,7 @@ pub mod inbound;
 mod job;
 pub mod metrics;
 mod note;
+mod one_at_a_time;
 pub mod outbound;
 pub mod payload;
 mod retry;
@@ -37,6 +38,7 @@ use tokio_util::task::TaskTracker;
 use crate::connector::{Catalog, Connector};
 use crate::directory::Directory;
 use crate::metrics::Metrics;
+use crate::one_at_a_time::OneAtATime;
 
 /// What a flow is made of.
 pub struct FlowParts {
@@ -57,6 +59,7 @@ pub struct Flow {
     directory: ArcSwap<Directory>,
     /// Journeys of callers that may hang up: they run to their commit all the same.
     receiving: TaskTracker,
+    making_contacts: OneAtATime,
 }
 
 /// What the caller of a hook is told.
@@ -102,6 +105,7 @@ impl Flow {
             parts,
             directory: ArcSwap::from_pointee(directory),
             receiving: TaskTracker::new(),
+            making_contacts: OneAtATime::default(),
         }))
     }
 

@@ -1,8 +1,11 @@
 //! Who the sender is in the inbox: known, else found, else made.
+//!
+//! The inbox's search lags behind its writes, so a person who writes on two channels at once would be made twice:
+//! people of one phone number are looked for and made one at a time, and what one channel learnt the others use.
 
 use mantle_inbox::InboxError;
 use mantle_model::failure::Failure;
-use mantle_model::inbound::Person;
+use mantle_model::inbound::{AliasKind, Person, first_alias};
 use mantle_store::lanes::{Change, Effect, EffectState};
 use mantle_store::people::{ContactLink, Identity};
 
@@ -32,6 +35,8 @@ pub(super) async fn ensure(job: &Job<'_>, identity: &Identity) -> Result<String,
         return Ok(link.contact.clone());
     }
     let person = person(identity);
+    let key = making_target(job, identity);
+    let _alone = job.flow.making_contacts.enter(key.clone()).await;
     let prefer_users = job.workspace.settings.prefer_users;
     let found = job
         .inbox
@@ -45,18 +50,52 @@ pub(super) async fn ensure(job: &Job<'_>, identity: &Identity) -> Result<String,
         job.commit(changes).await?;
         return Ok(contact.id);
     }
-    if let Some(effect) = job.event.effect(STEP).filter(|effect| is_open(effect)) {
-        let waited = job.now().since(effect.announced_at);
-        if waited < ABSENCE_COUNTS_AFTER {
-            return Err(Stop::Unsettled(LOOK_AGAIN));
-        }
+    if let Some(contact) = of_another_channel(job, identity).await? {
+        let mut changes = settled(job, &contact);
+        changes.push(link(identity, &contact, None));
+        changes.push(job.hop("contact known from another channel", None, Some(contact.clone())));
+        job.commit(changes).await?;
+        return Ok(contact);
     }
-    create(job, identity, &person).await
+    let unsettled = |effect: &Effect| job.now().since(effect.announced_at) < ABSENCE_COUNTS_AFTER;
+    let own = job.event.effect(STEP).filter(|effect| is_open(effect));
+    let elsewhere = job.flow.store().open_effects(&key, Some(job.event.id)).await?;
+    if own.into_iter().chain(&elsewhere).any(unsettled) {
+        return Err(Stop::Unsettled(LOOK_AGAIN));
+    }
+    create(job, identity, &person, &key).await
 }
 
-async fn create(job: &Job<'_>, identity: &Identity, person: &Person) -> Result<String, Stop> {
+/// What the making of this person's contact is announced as: the same on every channel that tells the phone number.
+fn making_target(job: &Job<'_>, identity: &Identity) -> String {
+    match first_alias(&identity.aliases, AliasKind::Phone) {
+        Some(phone) => format!("contact:{}:{phone}", job.workspace.id),
+        None => format!("contact:{}", identity.id),
+    }
+}
+
+/// The contact that the same phone number has through another channel of the workspace.
+async fn of_another_channel(job: &Job<'_>, identity: &Identity) -> Result<Option<String>, Stop> {
+    let Some(phone) = first_alias(&identity.aliases, AliasKind::Phone) else {
+        return Ok(None);
+    };
+    let directory = job.flow.directory();
+    for id in job.flow.store().find_identities(None, phone).await? {
+        let other = job.identity_by(id).await?;
+        let here = directory
+            .channel(other.channel)
+            .is_some_and(|channel| channel.workspace == job.workspace.id);
+        let same = first_alias(&other.aliases, AliasKind::Phone) == Some(phone);
+        if let (true, true, Some(link)) = (here, same, other.contact) {
+            return Ok(Some(link.contact));
+        }
+    }
+    Ok(None)
+}
+
+async fn create(job: &Job<'_>, identity: &Identity, person: &Person, target: &str) -> Result<String, Stop> {
     let fingerprint = digest(&[&job.label.attribute, person.label()]);
-    let effect = job.announce(STEP, &job.label.attribute, &fingerprint).await?;
+    let effect = job.announce(STEP, target, &fingerprint).await?;
     match job.inbox.create_contact(&job.access, &job.label, person).await {
         Ok(contact) => {
             let written_name = contact.name.clone();
