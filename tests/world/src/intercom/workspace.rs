@@ -119,6 +119,17 @@ impl Workspace {
             .unwrap_or_default()
     }
 
+    /// A teammate gives a contact another name.
+    pub fn rename_contact(&self, id: &str, name: &str) {
+        let now = self.intercom.0.scene.now();
+        self.with(|state| {
+            if let Some(known) = state.contacts.get_mut(id) {
+                known.value["name"] = json!(name);
+                known.value["updated_at"] = json!(now);
+            }
+        });
+    }
+
     /// Somebody archives a contact.
     pub fn archive_contact(&self, id: &str) {
         self.with(|state| {
