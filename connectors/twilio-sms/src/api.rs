@@ -10,6 +10,7 @@ use crate::wire::Problem;
 
 /// The only version of this API there is.
 const BASE: &str = "https://api.twilio.com/2010-04-01/Accounts";
+const ORIGIN: &str = "https://api.twilio.com";
 const SERVICES: &str = "https://messaging.twilio.com/v1/Services";
 
 /// The credential that adds the account SID and auth token.
@@ -38,9 +39,24 @@ pub fn service_url(service_sid: &str) -> String {
 }
 
 /// The inside of this account's media addresses.
+/// An address without TLS is left to the host: it calls none, unless the operator has sent Twilio's calls there
+/// (`[egress.redirect]`) and what answers names itself.
 pub fn is_media_url(url: &str) -> bool {
-    let rest = url.strip_prefix(BASE).and_then(|rest| rest.strip_prefix('/'));
+    let rest = match url.strip_prefix("http://") {
+        Some(redirected) => redirected.split_once("/Accounts").map(|(_, rest)| rest),
+        None => url.strip_prefix(BASE),
+    };
+    let rest = rest.and_then(|rest| rest.strip_prefix('/'));
     rest.is_some_and(|rest| rest.contains("/Media/") && !rest.contains(".."))
+}
+
+/// The target of a redirect, which may leave the host out.
+pub fn absolute(target: &str) -> Option<String> {
+    if target.starts_with("https://") || target.starts_with("http://") {
+        return Some(target.to_owned());
+    }
+    let is_path = target.starts_with('/') && !target.starts_with("//");
+    is_path.then(|| format!("{ORIGIN}{target}"))
 }
 
 pub fn with_retry_rules(url: &str) -> String {

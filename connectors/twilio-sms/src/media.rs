@@ -3,7 +3,7 @@
 
 use mantle_sdk::Host;
 use mantle_sdk::connector::Fetched;
-use mantle_sdk::http::{DownloadBody, DownloadResponse, Request};
+use mantle_sdk::http::{DownloadBody, DownloadResponse, ErrorKind, Request};
 use mantle_sdk::values::{CallError, Refusal, RefusalReason};
 
 use crate::api;
@@ -21,8 +21,7 @@ pub fn fetch(source: &str, host: &dyn Host) -> Result<Fetched, CallError> {
     let answer = match first.status {
         // The target lives four hours and is never kept.
         301 | 302 | 303 | 307 | 308 => {
-            let target = first.header("location").filter(|target| target.starts_with("https://"));
-            let target = target.ok_or_else(|| gone("redirect", "Twilio does not say where the file is."))?;
+            let target = first.header("location").and_then(api::absolute).ok_or_else(nowhere)?;
             download(Request::get(target), host)?
         }
         _ => first,
@@ -40,7 +39,14 @@ pub fn fetch(source: &str, host: &dyn Host) -> Result<Fetched, CallError> {
 
 fn download(request: Request, host: &dyn Host) -> Result<DownloadResponse, CallError> {
     host.download(request.timeout_ms(DOWNLOAD_TIMEOUT_MS))
-        .map_err(CallError::reading)
+        .map_err(|error| match error.kind {
+            ErrorKind::Denied => nowhere(),
+            _ => CallError::reading(error),
+        })
+}
+
+fn nowhere() -> CallError {
+    gone("redirect", "Twilio does not say where the file is.")
 }
 
 fn refused(answer: &DownloadResponse) -> CallError {

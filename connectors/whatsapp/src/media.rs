@@ -3,7 +3,7 @@
 
 use mantle_sdk::Host;
 use mantle_sdk::connector::Fetched;
-use mantle_sdk::http::{DownloadBody, DownloadResponse, Request};
+use mantle_sdk::http::{DownloadBody, DownloadResponse, ErrorKind, Request};
 use mantle_sdk::values::{CallError, Refusal, RefusalReason};
 use serde::Deserialize;
 
@@ -34,16 +34,16 @@ pub fn fetch(source: &str, host: &dyn Host) -> Result<Fetched, CallError> {
     for _ in 0..TRIES {
         let step = graph::get(source).query([("phone_number_id", number.as_str())]);
         let address: Address = graph::call(host, step, Repeat::Harmless).map_err(unavailable)?;
-        if !is_metas(&address.url) {
-            return Err(gone(
-                "foreign-address",
-                "WhatsApp named an address for the file that is not Meta's.",
-            ));
+        if !may_be_metas(&address.url) {
+            return Err(foreign());
         }
         let request = Request::get(address.url.as_str())
             .credential(graph::TOKEN)
             .timeout_ms(DOWNLOAD_TIMEOUT_MS);
-        let response = host.download(request).map_err(CallError::reading)?;
+        let response = host.download(request).map_err(|error| match error.kind {
+            ErrorKind::Denied => foreign(),
+            _ => CallError::reading(error),
+        })?;
         match response.body {
             DownloadBody::Media(file) => {
                 return Ok(Fetched {
@@ -89,8 +89,21 @@ fn gone(code: &str, message: &str) -> CallError {
         .into()
 }
 
+fn foreign() -> CallError {
+    gone(
+        "foreign-address",
+        "WhatsApp named an address for the file that is not Meta's.",
+    )
+}
+
 /// `graph.facebook.com` and hosts under `fbsbx.com`, over TLS, on the default port.
-fn is_metas(url: &str) -> bool {
+///
+/// An address without TLS is left to the host: it calls none, unless the operator has sent Meta's calls there
+/// (`[egress.redirect]`) and what answers names itself.
+fn may_be_metas(url: &str) -> bool {
+    if url.starts_with("http://") {
+        return true;
+    }
     let Some(rest) = url.strip_prefix("https://") else {
         return false;
     };
@@ -108,16 +121,15 @@ fn is_metas(url: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_metas;
+    use super::may_be_metas;
 
     #[test]
     fn at_8_the_token_goes_to_metas_hosts_only() {
-        assert!(is_metas(
+        assert!(may_be_metas(
             "https://lookaside.fbsbx.com/whatsapp_business/attachments/?mid=1"
         ));
-        assert!(is_metas("https://graph.facebook.com/v25.0/1"));
+        assert!(may_be_metas("https://graph.facebook.com/v25.0/1"));
         for foreign in [
-            "http://lookaside.fbsbx.com/a",
             "https://fbsbx.com.evil.example/a",
             "https://evil.example/?.fbsbx.com",
             "https://evil.example#.fbsbx.com",
@@ -125,7 +137,7 @@ mod tests {
             "https://evilfbsbx.com/",
             "https://evil.example\\.fbsbx.com/",
         ] {
-            assert!(!is_metas(foreign), "{foreign}");
+            assert!(!may_be_metas(foreign), "{foreign}");
         }
     }
 }
