@@ -87,10 +87,15 @@ fn refused(envelope: Envelope, response: &Response, host: &dyn Host) -> Trouble 
     let description = envelope
         .description
         .unwrap_or_else(|| "Telegram gives no reason.".to_owned());
+    let parameters = envelope.parameters.unwrap_or_default();
+    if code == 503 {
+        let named = parameters.retry_after.and_then(|seconds| seconds.checked_mul(1000));
+        let wait = named.or_else(|| response.retry_after_ms(host.now()));
+        return Trouble::Unclear(not_let_in(wait, &words(&description)));
+    }
     if code >= 500 {
         return Trouble::Unclear(CallError::ambiguous(code.to_string(), words(&description)));
     }
-    let parameters = envelope.parameters.unwrap_or_default();
     Trouble::No(No {
         code,
         description,
@@ -113,8 +118,7 @@ fn not_telegram(response: &Response, host: &dyn Host) -> Trouble {
         )),
         // A 503 that names a time has not let the request in.
         503 if retry_after_ms.is_some() => {
-            let problem = "Telegram is not available for a while.";
-            Trouble::Unclear(CallError::rate_limited(retry_after_ms, "503", problem))
+            Trouble::Unclear(not_let_in(retry_after_ms, "Telegram is not available for a while."))
         }
         // Plain enough from whoever says it.
         413 | 429 => Trouble::No(No {
@@ -128,6 +132,14 @@ fn not_telegram(response: &Response, host: &dyn Host) -> Trouble {
             status.to_string(),
             format!("Something other than the Bot API answered with status {status}."),
         )),
+    }
+}
+
+/// A 503 of the Bot API itself says that the request was not let in: nothing was done.
+fn not_let_in(retry_after_ms: Option<u64>, problem: &str) -> CallError {
+    match retry_after_ms {
+        Some(_) => CallError::rate_limited(retry_after_ms, "503", problem),
+        None => CallError::transient("503", problem),
     }
 }
 
