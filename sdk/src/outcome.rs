@@ -67,9 +67,13 @@ impl CallError {
         Self::Unauthorized(Failure::new(code, message))
     }
 
-    /// A broken exchange whose request changes nothing at the provider: asking again is always safe.
+    /// A broken exchange whose request changes nothing at the provider: asking again is always safe, but for an
+    /// answer above the limit, which would be above it again.
     #[must_use]
     pub fn reading(error: http::Error) -> Self {
+        if error.kind == http::ErrorKind::TooLarge {
+            return Self::refused(RefusalReason::TooLarge, error.kind.code(), error.message);
+        }
         match Self::from(error) {
             Self::Ambiguous(failure) => Self::Transient(failure),
             other => other,
@@ -187,7 +191,7 @@ mod tests {
             (broken(ErrorKind::Timeout, false), "transient", "transient"),
             (broken(ErrorKind::Timeout, true), "ambiguous", "transient"),
             (broken(ErrorKind::Broken, true), "ambiguous", "transient"),
-            (broken(ErrorKind::TooLarge, true), "ambiguous", "transient"),
+            (broken(ErrorKind::TooLarge, true), "ambiguous", "refused"),
             (broken(ErrorKind::Denied, false), "refused", "refused"),
             (broken(ErrorKind::Exhausted, false), "refused", "refused"),
         ] {
