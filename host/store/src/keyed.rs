@@ -52,6 +52,8 @@ pub trait Keyed: Send + Sync {
 
     async fn add_media(&self, row: &MediaRow) -> Result<(), StoreError>;
     async fn media(&self, id: MediaId) -> Result<Option<MediaRow>, StoreError>;
+    /// Gives a file that came without a name the one that its message tells; a name it has stays.
+    async fn name_media(&self, id: MediaId, name: &str) -> Result<(), StoreError>;
     /// Forgets the row and deletes the bytes when no other row has them.
     async fn erase_media(&self, id: MediaId) -> Result<(), StoreError>;
     /// Drops what nobody needs any more: files older than `media_age`, kept answers and values whose time is over.

@@ -210,6 +210,9 @@ pub trait Lanes: Send + Sync {
     /// The time at which the next waiting lane becomes ready.
     async fn next_ready(&self) -> Result<Option<Time>, StoreError>;
 
+    /// How many lanes are in somebody's hands: they have no time to be seen until they are given back.
+    fn lanes_in_work(&self) -> usize;
+
     /// Makes every waiting lane of the channel ready now (it came back, a person asked).
     async fn wake_channel(&self, channel: ChannelId, now: Time) -> Result<(), StoreError>;
 

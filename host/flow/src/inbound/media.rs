@@ -169,7 +169,14 @@ pub(super) async fn fetch(job: &Job<'_>, attachment: &Attachment) -> Result<File
             attachment.kind.word(),
             stat.content_type
         ))),
-        Ok(stat) => Ok(named(stat, attachment)),
+        Ok(stat) => {
+            let unnamed = stat.name.is_none();
+            let file = named(stat, attachment);
+            if unnamed && let Err(error) = job.flow.store().name_media(file.media, &file.name).await {
+                tracing::warn!(channel.id = %job.channel.id, %error, "A file keeps no name; a link to it shows none");
+            }
+            Ok(file)
+        }
         Err(error) => {
             tracing::info!(channel.id = %job.channel.id, %error, "A file of a message was not fetched");
             Err(judge(&error))

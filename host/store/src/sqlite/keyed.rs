@@ -154,6 +154,19 @@ impl Keyed for SqliteStore {
         }))
     }
 
+    async fn name_media(&self, id: MediaId, name: &str) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        self.write(async move |tx: &mut SqliteConnection| {
+            sqlx::query(r"update media set name = $2 where id = $1 and name is null")
+                .bind(id.0)
+                .bind(bytes(Some(name.as_str())))
+                .execute(tx)
+                .await?;
+            Ok(())
+        })
+        .await
+    }
+
     async fn erase_media(&self, id: MediaId) -> Result<(), StoreError> {
         let orphans = self
             .write(async move |tx: &mut SqliteConnection| {

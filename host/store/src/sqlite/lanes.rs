@@ -104,6 +104,10 @@ impl Lanes for SqliteStore {
         Ok(next.map(Time::from_unix_ms))
     }
 
+    fn lanes_in_work(&self) -> usize {
+        self.claims.held().len()
+    }
+
     async fn wake_channel(&self, channel: ChannelId, now: Time) -> Result<(), StoreError> {
         let claims = Arc::clone(&self.claims);
         self.writer

@@ -98,6 +98,12 @@ pub async fn media_rows_are_kept_and_swept(desk: &Desk<'_>) {
     };
     desk.store.add_media(&new).await.unwrap();
     desk.store.add_media(&erased).await.unwrap();
+    desk.store.name_media(new.id, "other.png").await.unwrap();
+    let nameless = MediaRow { name: None, ..row(4) };
+    desk.store.add_media(&nameless).await.unwrap();
+    desk.store.name_media(nameless.id, "told.png").await.unwrap();
+    let named = desk.store.media(nameless.id).await.unwrap().and_then(|row| row.name);
+    assert_eq!(named.as_deref(), Some("told.png"));
     desk.store.erase_media(erased.id).await.unwrap();
     assert_eq!(desk.store.media(erased.id).await.unwrap(), None);
     let gone = desk.store.sweep(desk.now(), Duration::from_secs(DAY)).await.unwrap();
