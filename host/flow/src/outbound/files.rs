@@ -29,6 +29,10 @@ pub(super) async fn bring(job: &Job<'_>, told: &[ReplyFile], capabilities: &Capa
             brought.files.push(known);
             continue;
         }
+        if let Some(line) = surely_too_large(job, capabilities, file) {
+            brought.left_out.push(line);
+            continue;
+        }
         match download(job, file).await? {
             Ok(here) => {
                 job.commit(vec![job.effect(kept(job, &step, &here))]).await?;
@@ -96,6 +100,15 @@ fn kept(job: &Job<'_>, step: &str, file: &File) -> Effect {
         announced_at: job.now(),
         ended_at: Some(job.now()),
         code: None,
+    }
+}
+
+/// What the inbox says of a file is enough to leave it where it is.
+fn surely_too_large(job: &Job<'_>, capabilities: &Capabilities, file: &ReplyFile) -> Option<String> {
+    let (bytes, content_type) = (file.bytes?, file.content_type.as_deref()?);
+    match capabilities.attachment_kind(content_type, bytes) {
+        Err(unfit @ Unfit::TooLarge { .. }) => Some(unfit_line(&job.label.title, &file.name, bytes, &unfit)),
+        Err(Unfit::Refused { .. } | Unfit::NoRule) | Ok(_) => None,
     }
 }
 
