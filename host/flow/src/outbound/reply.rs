@@ -17,7 +17,7 @@ use super::send::{self, Unsent};
 use super::{window, words};
 use crate::connector::Connector;
 use crate::job::{Job, Stop, Turn, text_fingerprint};
-use crate::payload::ReplyTold;
+use crate::payload::{ReplyTold, send_step};
 
 /// How often a part that the inbox does not show yet is asked for before the webhook's own text is taken.
 const MISSING_TRIES: u32 = 3;
@@ -126,7 +126,11 @@ async fn deliver(
     plan: &Plan,
 ) -> Result<Turn, Stop> {
     let mut left_out = left_out_note(job, told, plan);
+    let there = send::arrived_before(job).await?;
     for (place, unit) in plan.units.iter().enumerate() {
+        if there.contains(&(send_step(place), unit.mark.clone())) {
+            continue;
+        }
         let unsent = match send::unit(job, &**plugin, identity, (place, unit)).await? {
             Ok(()) => continue,
             Err(unsent) => unsent,

@@ -1,9 +1,11 @@
 //! One unit of a reply to the provider: announced, sent once, written down.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use mantle_model::capabilities::RetrySafety;
 use mantle_model::failure::{Cause, Failure, Reason, Refusal};
+use mantle_model::inbound::DeliveryReport;
 use mantle_model::outbound::{Outgoing, Sent};
 use mantle_sandbox::CallError;
 use mantle_store::lanes::{Change, Effect, EffectState};
@@ -76,6 +78,34 @@ pub(super) async fn unit(
             }
         }
     }
+}
+
+/// Step and mark of the units that earlier attempts brought to the provider and that it did not report as failed:
+/// a resend is for what did not arrive.
+pub(super) async fn arrived_before(job: &Job<'_>) -> Result<HashSet<(String, String)>, Stop> {
+    let present = job.event.attempt_no;
+    if present == 0 {
+        return Ok(HashSet::new());
+    }
+    let Some(trace) = job.flow.store().trace(job.event.id).await? else {
+        return Ok(HashSet::new());
+    };
+    let failed: HashSet<&str> = trace
+        .reports
+        .iter()
+        .filter(|(_, report, ..)| *report == DeliveryReport::Failed)
+        .map(|(remote_id, ..)| remote_id.as_str())
+        .collect();
+    let arrived = |effect: &Effect| {
+        let known = effect.remote_id.as_deref().is_some_and(|id| !failed.contains(id));
+        known && effect.state == EffectState::Done
+    };
+    Ok(trace
+        .effects
+        .iter()
+        .filter(|(attempt, effect)| *attempt < present && arrived(effect))
+        .map(|(_, effect)| (effect.step.clone(), effect.fingerprint.clone()))
+        .collect())
 }
 
 fn taken(job: &Job<'_>, identity: &Identity, effect: Effect, sent: Sent) -> Vec<Change> {
