@@ -31,6 +31,8 @@ pub enum Fault {
     Endless,
     /// Answers correctly, so much later.
     Late(Duration),
+    /// Nothing is done; the answer leads to this address.
+    Redirect(String),
 }
 
 impl Fault {

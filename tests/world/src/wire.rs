@@ -236,6 +236,7 @@ async fn play<S: Stand>(stand: Arc<S>, request: Request<Incoming>) -> io::Result
             tokio::time::sleep(pause).await;
             respond(stand.answer(call).await)
         }
+        Fault::Redirect(to) => respond(Reply::empty(302).with("location", to)),
     }
 }
 
