@@ -30,6 +30,8 @@ pub const VERIFY_TOKEN: &str = "it-verify-token-0123456789";
 pub const START: Time = Time::from_unix_seconds(1_795_183_200);
 /// Longer than any honest step on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+/// No program listens on the discard port.
+const NOBODY: &str = "http://127.0.0.1:9";
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A host with the world around it.
@@ -40,6 +42,8 @@ pub struct Bridge {
     host: Option<Running>,
     /// Added to `plugins.toml` as it is.
     extra: String,
+    /// The origin that nobody answers for.
+    cut_off: Option<String>,
 }
 
 /// A channel as the API describes it.
@@ -68,6 +72,7 @@ impl Bridge {
             folder: tempfile::Builder::new().prefix("mantle-it-").tempdir()?,
             host: None,
             extra: extra.to_owned(),
+            cut_off: None,
         };
         bridge.boot().await?;
         let webhook = format!("{PUBLIC_URL}/inbox/intercom");
@@ -137,7 +142,15 @@ impl Bridge {
             let file = serde_json::to_string(&folder.join(format!("{name}.wasm")))?;
             text.push_str(&format!("[plugins.{name}]\ncomponent = {file}\ngrants = \"asked\"\n"));
         }
-        text.push_str(&self.world.redirects_toml());
+        text.push_str("[egress.redirect]\n");
+        for (from, to) in self.world.redirects() {
+            let to = if self.cut_off.as_ref() == Some(from) {
+                NOBODY
+            } else {
+                to
+            };
+            text.push_str(&format!("\"{from}\" = \"{to}\"\n"));
+        }
         text.push_str(&self.extra);
         Ok(text)
     }
@@ -166,6 +179,16 @@ impl Bridge {
     pub async fn restart(&mut self) -> Result<()> {
         self.stop().await;
         self.boot().await
+    }
+
+    /// From the next start on nobody answers for this origin (`https://api.telegram.org`).
+    pub fn cut_off(&mut self, origin: &str) {
+        self.cut_off = Some(origin.to_owned());
+    }
+
+    /// Ends [`Bridge::cut_off`] with the next start.
+    pub fn reconnect(&mut self) {
+        self.cut_off = None;
     }
 
     /// One call of the API, with the operator's key.
@@ -307,9 +330,10 @@ impl Bridge {
         loop {
             self.host().flow.settle().await?;
             let left = self.host().store.backlog().await?;
+            // A lane that a worker holds has no time to be seen, whatever the other lanes show.
+            let idle = self.host().store.lanes_in_work() == 0;
             let next = self.host().store.next_ready().await?;
-            // A lane that a worker holds has no time to be seen: it is done with when a time shows again.
-            if left == 0 || next.is_some_and(|at| at > self.clock.now()) {
+            if left == 0 || (idle && next.is_some_and(|at| at > self.clock.now())) {
                 return Ok(left);
             }
             if tokio::time::Instant::now() > deadline {
