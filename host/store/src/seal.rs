@@ -173,6 +173,28 @@ pub(crate) struct Sealed {
     pub sealed: Vec<u8>,
 }
 
+impl Sealed {
+    /// All of it in one column: key id, nonce, sealed value.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(1 + NONCE_BYTES + self.sealed.len());
+        bytes.push(self.key_id);
+        bytes.extend_from_slice(&self.nonce);
+        bytes.extend_from_slice(&self.sealed);
+        bytes
+    }
+
+    /// None: too short to be one.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (key_id, rest) = bytes.split_first()?;
+        let (nonce, sealed) = rest.split_at_checked(NONCE_BYTES)?;
+        Some(Self {
+            key_id: *key_id,
+            nonce: nonce.to_vec(),
+            sealed: sealed.to_vec(),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

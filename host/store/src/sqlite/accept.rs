@@ -7,15 +7,16 @@ use sqlx::SqliteConnection;
 
 use super::Context;
 use super::identities::{self, Sender};
-use super::rows::{Of, bytes, day, direction_number, json};
+use super::rows::{Of, bytes, day, direction_number};
 use crate::StoreError;
 use crate::intake::{Accepted, AcceptedEvent, LaneKey, NewEvent, NewReceipt, Origin, ReceiptState};
 
-/// The receipt with what was made of its events. A receipt of which everything was told before is not kept again.
+/// The receipt, its headers sealed already, with what was made of its events. A receipt of which everything was told
+/// before is not kept again.
 pub(super) async fn receipt_with_events(
     tx: &mut SqliteConnection,
     context: &Context,
-    receipt: &NewReceipt,
+    (receipt, headers): (&NewReceipt, &[u8]),
     events: &[NewEvent],
 ) -> Result<Accepted, StoreError> {
     let accepted = accept_events(tx, context, Some(receipt.id), events).await?;
@@ -28,7 +29,7 @@ pub(super) async fn receipt_with_events(
                 events: accepted,
             });
         }
-        insert_receipt(tx, receipt).await?;
+        insert_receipt(tx, receipt, headers).await?;
         return Ok(Accepted {
             receipt: receipt.id,
             events: accepted,
@@ -38,7 +39,7 @@ pub(super) async fn receipt_with_events(
     let kept = match unread_twin(tx, receipt).await? {
         Some(twin) => twin,
         None => {
-            insert_receipt(tx, receipt).await?;
+            insert_receipt(tx, receipt, headers).await?;
             receipt.id
         }
     };
@@ -109,7 +110,7 @@ pub(super) fn state_columns(state: &ReceiptState) -> (i64, Option<&[u8]>, Option
     }
 }
 
-async fn insert_receipt(tx: &mut SqliteConnection, receipt: &NewReceipt) -> Result<(), StoreError> {
+async fn insert_receipt(tx: &mut SqliteConnection, receipt: &NewReceipt, headers: &[u8]) -> Result<(), StoreError> {
     let (channel, workspace) = origin_columns(receipt.origin);
     let (state, problem, next_at) = state_columns(&receipt.state);
     sqlx::query(
@@ -123,7 +124,7 @@ async fn insert_receipt(tx: &mut SqliteConnection, receipt: &NewReceipt) -> Resu
     .bind(workspace)
     .bind(receipt.hook.method.as_str())
     .bind(receipt.hook.path_and_query.as_bytes())
-    .bind(json(&receipt.hook.headers)?)
+    .bind(headers)
     .bind(receipt.hook.body.as_slice())
     .bind(body_hash(receipt))
     .bind(receipt.hook.received_at.unix_ms())

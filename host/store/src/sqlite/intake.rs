@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use mantle_model::clock::Time;
 use mantle_model::hook::Hook;
 use mantle_model::ids::{ChannelId, ReceiptId, WorkspaceId};
+use mantle_model::secret::Secret;
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
@@ -14,6 +15,7 @@ use super::writer::Patience;
 use super::{SqliteStore, accept};
 use crate::StoreError;
 use crate::intake::{Accepted, AcceptedEvent, Intake, NewEvent, NewReceipt, Origin, ReceiptState, Unparsed};
+use crate::seal::{Key, Place, Sealed};
 
 /// What a job weighs beyond its bodies: rows, keys, indexes.
 const ROW_BYTES: usize = 512;
@@ -31,12 +33,13 @@ impl Intake for SqliteStore {
         let bytes = receipt.hook.body.len() + ROW_BYTES + weight(&events);
         let context = self.context.clone();
         let claims = Arc::clone(&self.claims);
+        let headers = seal_headers(&self.key, &receipt)?;
         self.writer
             .submit(
                 Patience::Sender,
                 bytes,
                 async move |tx: &mut SqliteConnection| {
-                    accept::receipt_with_events(tx, &context, &receipt, &events).await
+                    accept::receipt_with_events(tx, &context, (&receipt, &headers), &events).await
                 },
                 move |accepted: &Accepted| claims.wake_for(&accepted.events),
             )
@@ -69,7 +72,7 @@ impl Intake for SqliteStore {
         .bind(limit)
         .fetch_all(&self.readers)
         .await?;
-        rows.iter().map(unparsed).collect()
+        rows.iter().map(|row| unparsed(row, &self.key)).collect()
     }
 
     async fn reparsed(
@@ -133,18 +136,18 @@ impl Intake for SqliteStore {
         Ok(Some(NewReceipt {
             id,
             origin: origin(row)?,
-            hook: hook(row)?,
+            hook: hook(row, &self.key)?,
             state,
         }))
     }
 }
 
-fn unparsed(row: &SqliteRow) -> Result<Unparsed, StoreError> {
+fn unparsed(row: &SqliteRow, key: &Key) -> Result<Unparsed, StoreError> {
     let row = Of { table: "receipt", row };
     Ok(Unparsed {
         id: ReceiptId(row.int("id")?),
         origin: origin(row)?,
-        hook: hook(row)?,
+        hook: hook(row, key)?,
         tries: row.count("tries")?,
     })
 }
@@ -158,12 +161,34 @@ fn origin(row: Of<'_>) -> Result<Origin, StoreError> {
     Ok(Origin::Workspace(WorkspaceId(workspace)))
 }
 
-fn hook(row: Of<'_>) -> Result<Hook, StoreError> {
+fn hook(row: Of<'_>, key: &Key) -> Result<Hook, StoreError> {
     Ok(Hook {
         method: row.text("method")?,
         path_and_query: row.text("path")?,
-        headers: row.json("headers")?,
+        headers: open_headers(row, key)?,
         body: row.get("body")?,
         received_at: row.time("received_at")?,
     })
+}
+
+/// Some providers prove a hook by a secret word in a header, and any signature could be used to play the hook again:
+/// headers are sealed like secrets.
+fn seal_headers(key: &Key, receipt: &NewReceipt) -> Result<Vec<u8>, StoreError> {
+    let text = serde_json::to_string(&receipt.hook.headers).map_err(std::io::Error::other)?;
+    Ok(key.seal(headers_of(receipt.id.0), &Secret::new(text))?.to_bytes())
+}
+
+fn open_headers(row: Of<'_>, key: &Key) -> Result<Vec<(String, String)>, StoreError> {
+    let bytes: Vec<u8> = row.get("headers")?;
+    let sealed = Sealed::from_bytes(&bytes).ok_or_else(|| row.wrong("headers"))?;
+    let text = key.open(headers_of(row.int("id")?), &sealed)?;
+    serde_json::from_str(text.expose()).map_err(|_| row.wrong("headers"))
+}
+
+fn headers_of(receipt: i64) -> Place<'static> {
+    Place {
+        owner: "receipt",
+        id: receipt,
+        name: "headers",
+    }
 }
