@@ -57,6 +57,8 @@ pub struct FlowParts {
 pub struct Flow {
     parts: FlowParts,
     directory: ArcSwap<Directory>,
+    /// Held from reading the store to showing what was read: an older reading must not replace a newer one.
+    refreshing: tokio::sync::Mutex<()>,
     /// Journeys of callers that may hang up: they run to their commit all the same.
     receiving: TaskTracker,
     making_contacts: OneAtATime,
@@ -104,6 +106,7 @@ impl Flow {
         Ok(Arc::new(Self {
             parts,
             directory: ArcSwap::from_pointee(directory),
+            refreshing: tokio::sync::Mutex::new(()),
             receiving: TaskTracker::new(),
             making_contacts: OneAtATime::default(),
         }))
@@ -120,6 +123,7 @@ impl Flow {
     /// # Errors
     /// The store cannot be read; the present directory stays.
     pub async fn refresh(&self) -> Result<(), StoreError> {
+        let _turn = self.refreshing.lock().await;
         self.directory.store(Arc::new(Directory::read(self.store()).await?));
         Ok(())
     }
