@@ -88,10 +88,7 @@ pub async fn connect(flow: &Flow, new: NewChannel) -> Result<Arc<Channel>, Chann
     }
     let mut channel = draft(flow, &*plugin, &workspace, &new)?;
     let account = identify(flow, &*plugin, &channel).await?;
-    if let Some(url) = account
-        .foreign_webhook
-        .as_ref()
-        .filter(|url| !url.starts_with(flow.public_url()))
+    if let Some(url) = account.foreign_webhook.as_ref().filter(|url| !is_ours(flow, url))
         && !new.take_over
     {
         return Err(ChannelError::ForeignWebhook { url: url.clone() });
@@ -117,6 +114,12 @@ pub async fn connect(flow: &Flow, new: NewChannel) -> Result<Arc<Channel>, Chann
             Err(error)
         }
     }
+}
+
+/// Whether the address is one of this host's. An address that only begins like it is another's.
+fn is_ours(flow: &Flow, url: &str) -> bool {
+    let rest = url.strip_prefix(flow.public_url().trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn draft(
