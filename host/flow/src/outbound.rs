@@ -8,7 +8,7 @@ mod files;
 mod plan;
 mod reply;
 mod send;
-mod window;
+pub(crate) mod window;
 pub(crate) mod words;
 
 pub(crate) use reply::given_up;

@@ -30,7 +30,7 @@ pub(super) async fn forward(job: &Job<'_>, status: &Status) -> Result<Turn, Stop
         return Ok(Turn::done(changes));
     }
     match target(job, status).await? {
-        Some((trace, step)) => changes.extend(failed(job, status, &trace, &step)),
+        Some((trace, step)) => changes.extend(failed(job, status, &trace, &step).await?),
         None if job.now().since(job.event.accepted_at) < LOOK_FOR => {
             return Ok(Turn::wait(
                 LOOK_AGAIN,
@@ -65,18 +65,21 @@ async fn target(job: &Job<'_>, status: &Status) -> Result<Option<(Trace, String)
     Ok(trace.map(|trace| (trace, step)))
 }
 
-fn failed(job: &Job<'_>, status: &Status, trace: &Trace, step: &str) -> Vec<Change> {
+async fn failed(job: &Job<'_>, status: &Status, trace: &Trace, step: &str) -> Result<Vec<Change>, Stop> {
     let unnamed = Refusal {
         reason: Reason::Other,
         cause: Cause::new("failed", "The provider reports that the message was not delivered."),
         next_step: None,
     };
-    let refusal = status.refusal.as_ref().unwrap_or(&unnamed);
+    let refusal = status.refusal.clone().unwrap_or(unnamed);
     let (Some(identity), Ok(OutPayload::Reply(reply))) =
         (trace.message.identity, serde_json::from_slice(&trace.payload))
     else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
+    let plugin = job.flow.plugin(&job.channel.plugin);
+    let rule = plugin.as_ref().and_then(|plugin| plugin.capabilities().window.as_ref());
+    let refusal = outbound::window::worded(rule, &job.identity_by(identity).await?, refusal, job.now());
     let mut changes = match refusal.reason {
         Reason::WindowClosed => vec![Change::WindowClosed { identity }],
         Reason::OptedOut => vec![Change::Reach {
@@ -92,9 +95,9 @@ fn failed(job: &Job<'_>, status: &Status, trace: &Trace, step: &str) -> Vec<Chan
         .find(|(_, effect)| effect.step == step)
         .map(|(_, effect)| &effect.fingerprint);
     let what = outbound::words::named(mark.map_or("", String::as_str), &reply.text);
-    let html = outbound::words::refused(&job.label.title, &what, refusal);
+    let html = outbound::words::refused(&job.label.title, &what, &refusal);
     // The same key as that of a failure told at once: one note per message.
     let key = outbound::words::note_key(trace.message.id);
     changes.push(job.note(identity, Some(reply.conversation), key, html));
-    changes
+    Ok(changes)
 }

@@ -138,7 +138,7 @@ async fn deliver(
         let what = part_words(plan, place, &words::named(&unit.mark, &told.text));
         let turn = match unsent {
             Unsent::Refused(refusal) => {
-                let refusal = worded(plugin, identity, refusal);
+                let refusal = window::worded(plugin.capabilities().window.as_ref(), identity, refusal, job.now());
                 let mut changes = consequences(job, identity, &refusal);
                 changes.append(&mut left_out);
                 refused(job, told, &what, &refusal, changes)
@@ -164,18 +164,6 @@ async fn deliver(
         changes: left_out,
         ending,
     })
-}
-
-/// A provider's "window closed" reads like our own.
-fn worded(plugin: &Arc<dyn Connector>, identity: &Identity, refusal: Refusal) -> Refusal {
-    match (&refusal.reason, &plugin.capabilities().window) {
-        (Reason::WindowClosed, Some(rule)) => Refusal {
-            cause: Cause::new(refusal.cause.code, window::refusal(rule, identity).cause.message),
-            next_step: Some(rule.next_step.clone()),
-            ..refusal
-        },
-        _ => refusal,
-    }
 }
 
 /// What a refusal teaches about the person.

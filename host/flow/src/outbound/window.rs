@@ -30,7 +30,7 @@ pub(super) fn barred(capabilities: &Capabilities, identity: &Identity, now: Time
         Reach::Reachable | Reach::OptedIn => {}
     }
     let window = capabilities.window.as_ref()?;
-    closed(window, identity, now).then(|| refusal(window, identity))
+    closed(window, identity, now).then(|| refusal(window, identity, now))
 }
 
 /// The window is open up to and including its last millisecond.
@@ -44,8 +44,15 @@ fn closes_at(window: &Window, identity: &Identity) -> Option<Time> {
 }
 
 /// The same words whether we or the provider noticed.
-pub(super) fn refusal(window: &Window, identity: &Identity) -> Refusal {
+pub(super) fn refusal(window: &Window, identity: &Identity, now: Time) -> Refusal {
     let message = match closes_at(window, identity) {
+        // The provider counts otherwise than we do, and its word holds.
+        Some(closes) if closes >= now => format!(
+            "The provider says that the {} hours for free answers are over; by the customer's last message they would \
+             end at {}",
+            window.hours,
+            note::moment(closes)
+        ),
         Some(closes) => format!(
             "The {} hours for free answers ended at {}",
             window.hours,
@@ -57,6 +64,18 @@ pub(super) fn refusal(window: &Window, identity: &Identity) -> Refusal {
         reason: Reason::WindowClosed,
         cause: Cause::new(window.code.clone(), message),
         next_step: Some(window.next_step.clone()),
+    }
+}
+
+/// A provider's "window closed" reads like our own.
+pub(crate) fn worded(window: Option<&Window>, identity: &Identity, refusal: Refusal, now: Time) -> Refusal {
+    match (&refusal.reason, window) {
+        (Reason::WindowClosed, Some(rule)) => Refusal {
+            cause: Cause::new(refusal.cause.code, self::refusal(rule, identity, now).cause.message),
+            next_step: Some(rule.next_step.clone()),
+            ..refusal
+        },
+        _ => refusal,
     }
 }
 
