@@ -4,12 +4,13 @@
 //! The files are material for tests and never part of the product.
 
 mod openapi;
+pub mod recorded;
 mod telegram;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use openapi::OpenApi;
 pub(crate) use telegram::BotApi;
@@ -25,6 +26,7 @@ struct Loaded {
     telegram: Option<BotApi>,
     whatsapp: Option<OpenApi>,
     twilio: Option<OpenApi>,
+    twilio_messaging: Option<OpenApi>,
     intercom: Option<OpenApi>,
     missing: Vec<String>,
 }
@@ -65,48 +67,7 @@ impl Contracts {
     /// What is wrong with a form, given the path as the file writes it.
     pub(crate) fn twilio_form(&self, path: &str, form: &[(String, String)]) -> Vec<String> {
         let Some(api) = &self.0.twilio else { return Vec::new() };
-        let pointer = format!(
-            "/paths/{}/post/requestBody/content/application~1x-www-form-urlencoded/schema",
-            path.replace('/', "~1")
-        );
-        let Some(schema) = api.at(&pointer) else {
-            return vec![format!("the contract has no POST {path}")];
-        };
-        let mut problems = Vec::new();
-        let mut object = Map::new();
-        for (name, value) in form {
-            let property = &schema["properties"][name];
-            match property["type"].as_str() {
-                None if property.is_null() => problems.push(format!("unknown parameter `{name}`")),
-                Some("array") => {
-                    let list = object.entry(name.clone()).or_insert_with(|| json!([]));
-                    if let Value::Array(list) = list {
-                        list.push(json!(value));
-                    }
-                }
-                Some("integer") => {
-                    object.insert(
-                        name.clone(),
-                        value
-                            .parse::<i64>()
-                            .map_or_else(|_| json!(value), |number| json!(number)),
-                    );
-                }
-                Some("boolean") => {
-                    object.insert(
-                        name.clone(),
-                        value
-                            .parse::<bool>()
-                            .map_or_else(|_| json!(value), |truth| json!(truth)),
-                    );
-                }
-                _ => {
-                    object.insert(name.clone(), json!(value));
-                }
-            }
-        }
-        problems.extend(api.check(&pointer, &Value::Object(object)));
-        problems
+        api.check_form(path, form)
     }
 
     /// What is wrong with a JSON body for an Intercom call; `path` as the file writes it.
@@ -150,6 +111,7 @@ fn load(folder: &Path) -> Loaded {
     let telegram = read("telegram/api.json");
     let whatsapp = read("whatsapp/business-messaging-api_v23.0.yaml");
     let twilio = read("twilio/twilio_api_v2010.json");
+    let twilio_messaging = read("twilio/twilio_messaging_v1.json");
     let intercom = read("intercom/2.16/api.intercom.io.yaml");
     Loaded {
         telegram: telegram.map(BotApi::new),
@@ -158,6 +120,7 @@ fn load(folder: &Path) -> Loaded {
             OpenApi::new(file)
         }),
         twilio: twilio.map(OpenApi::new),
+        twilio_messaging: twilio_messaging.map(OpenApi::new),
         intercom: intercom.map(OpenApi::new),
         missing,
     }

@@ -35,6 +35,7 @@ use twilio::Twilio;
 use whatsapp::WhatsApp;
 use wire::Stand;
 
+pub use contracts::recorded;
 pub use fault::{Fault, Faults};
 pub use multipart::File;
 pub use scene::{Scene, Violation};

@@ -55,6 +55,72 @@ impl OpenApi {
         validator.iter_errors(value).take(PROBLEMS_MAX).map(worded).collect()
     }
 
+    /// What is wrong with a form for `POST` of this path as the file writes it.
+    pub(super) fn check_form(&self, path: &str, form: &[(String, String)]) -> Vec<String> {
+        let pointer = format!(
+            "/paths/{}/post/requestBody/content/application~1x-www-form-urlencoded/schema",
+            path.replace('/', "~1")
+        );
+        let Some(schema) = self.at(&pointer) else {
+            return vec![format!("the contract has no POST {path}")];
+        };
+        let mut problems = Vec::new();
+        let mut object = Map::new();
+        for (name, value) in form {
+            let property = &schema["properties"][name];
+            match property["type"].as_str() {
+                None if property.is_null() => problems.push(format!("unknown parameter `{name}`")),
+                Some("array") => {
+                    let list = object.entry(name.clone()).or_insert_with(|| json!([]));
+                    if let Value::Array(list) = list {
+                        list.push(json!(value));
+                    }
+                }
+                Some("integer") => {
+                    object.insert(
+                        name.clone(),
+                        value
+                            .parse::<i64>()
+                            .map_or_else(|_| json!(value), |number| json!(number)),
+                    );
+                }
+                Some("boolean") => {
+                    object.insert(
+                        name.clone(),
+                        value
+                            .parse::<bool>()
+                            .map_or_else(|_| json!(value), |truth| json!(truth)),
+                    );
+                }
+                _ => {
+                    object.insert(name.clone(), json!(value));
+                }
+            }
+        }
+        problems.extend(self.check(&pointer, &Value::Object(object)));
+        problems
+    }
+
+    /// The path as the file writes it; the one with the most fixed words wins.
+    pub(super) fn template(&self, path: &str) -> Option<String> {
+        let paths = self.file["paths"].as_object()?;
+        let fits = |known: &&String| {
+            let (mut wanted, mut given) = (known.split('/'), path.split('/'));
+            loop {
+                match (wanted.next(), given.next()) {
+                    (None, None) => return true,
+                    (Some(wanted), Some(given)) if piece_fits(wanted, given) => {}
+                    _ => return false,
+                }
+            }
+        };
+        paths
+            .keys()
+            .filter(fits)
+            .min_by_key(|known| known.matches('{').count())
+            .cloned()
+    }
+
     fn validator(&self, pointer: &str) -> Result<Arc<Validator>, String> {
         if let Some(known) = lock(&self.compiled).get(pointer) {
             return Ok(known.clone());
@@ -92,6 +158,17 @@ impl OpenApi {
             Value::Array(items) => items.iter().for_each(|item| self.gather(item, parts)),
             _ => {}
         }
+    }
+}
+
+/// `{Sid}.json` fits `SM1.json`.
+fn piece_fits(wanted: &str, given: &str) -> bool {
+    match wanted.split_once('{').zip(wanted.rsplit_once('}')) {
+        Some(((before, _), (_, after))) => {
+            let inner = given.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+            inner.is_some_and(|inner| !inner.is_empty() && (!after.is_empty() || !inner.ends_with(".json")))
+        }
+        None => wanted == given,
     }
 }
 
