@@ -3,7 +3,9 @@
 mod attachments;
 mod channels;
 mod contacts;
+mod contracts;
 mod inbound;
+mod logs;
 mod outages;
 mod replies;
 mod round_trip;
