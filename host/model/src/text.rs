@@ -19,6 +19,18 @@ pub enum Unit {
     Bytes,
 }
 
+impl Unit {
+    /// For people, after a number.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Characters => "characters",
+            Self::Utf16 => "UTF-16 units",
+            Self::Bytes => "bytes",
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TextStyle {

@@ -151,8 +151,9 @@ fn sheet(name: &str, plugin: &Plugin) -> String {
     }
     let rules = plugin.capabilities();
     page.push_str(&format!(
-        "\nA channel can carry:\n  text up to {} {:?}\n",
-        rules.text.limit, rules.text.unit
+        "\nA channel can carry:\n  text up to {} {}\n",
+        rules.text.limit,
+        rules.text.unit.words()
     ));
     for rule in &rules.attachments {
         let types = rule.types.join(" ");

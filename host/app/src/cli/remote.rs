@@ -72,7 +72,7 @@ impl Remote {
         };
         let response = self.way.send(path, request).await.with_context(|| {
             format!(
-                "The host at {} does not answer. Is it running? `--url` names another one.",
+                "The host at {} does not answer; start it with `mantle serve`, or name another one with `--url`",
                 self.base
             )
         })?;

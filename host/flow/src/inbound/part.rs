@@ -13,9 +13,11 @@ use mantle_store::ledger::MessageFilter;
 
 use crate::job::{Job, Stop, digest};
 
-/// The inbox's search may lag: that a write is not found counts only this long after it was announced.
-const ABSENCE_COUNTS_AFTER: Duration = Duration::from_secs(60);
-/// When a write of unknown outcome is looked for, counted from its announcement.
+/// The inbox's search may lag: that an opening is not found counts only this long after it was announced.
+const OPENING_ABSENT_AFTER: Duration = Duration::from_secs(60);
+/// A conversation is read without a search: a part that is not there so long after the call ended was not written.
+const PART_ABSENT_AFTER: Duration = Duration::from_secs(10);
+/// When a write of unknown outcome is looked for.
 const LOOK_AFTER: [Duration; 4] = [
     Duration::from_secs(1),
     Duration::from_secs(3),
@@ -118,14 +120,18 @@ pub(super) async fn look(job: &Job<'_>, effect: &Effect, trail: &Trail) -> Resul
     if let Some(found) = job.inbox.locate(&job.access, trail).await? {
         return Ok(Some(found));
     }
-    let waited = job.now().since(effect.announced_at);
-    if waited >= ABSENCE_COUNTS_AFTER {
+    let (since, absent_after) = match trail.conversation {
+        None => (effect.announced_at, OPENING_ABSENT_AFTER),
+        Some(_) => (effect.ended_at.unwrap_or(effect.announced_at), PART_ABSENT_AFTER),
+    };
+    let waited = job.now().since(since);
+    if waited >= absent_after {
         return Ok(None);
     }
     let next = LOOK_AFTER
         .into_iter()
         .find(|after| *after > waited)
-        .unwrap_or(ABSENCE_COUNTS_AFTER);
+        .map_or(absent_after, |after| after.min(absent_after));
     Err(Stop::Unsettled(next.saturating_sub(waited)))
 }
 

@@ -128,7 +128,21 @@ async fn in_8_a_write_without_an_answer_is_looked_for_not_repeated() {
 }
 
 #[tokio::test]
-async fn in_8_a_write_that_never_arrived_is_repeated_after_a_minute() {
+async fn in_8_a_part_that_never_arrived_is_repeated_soon() {
+    let world = World::new().await;
+    world.told(vec![text(&world, "m1", "Hello")]).await;
+    let unknown = InboxError::Failure(Failure::Unknown(Cause::new("503", "Bad gateway.")));
+    world.inbox.desk(|desk| desk.script.push_back(Err(unknown)));
+    world.told(vec![text(&world, "m2", "Again")]).await;
+    world.later(4).await;
+    assert_eq!(world.lines().len(), 1, "it may still show up");
+    world.later(10).await;
+    world.later(10).await;
+    assert_eq!(world.lines()[1..], [("customer", "Again".to_owned())]);
+}
+
+#[tokio::test]
+async fn in_8_an_opening_that_never_arrived_is_repeated_after_a_minute() {
     let world = World::new().await;
     let unknown = InboxError::Failure(Failure::Unknown(Cause::new("timeout", "No answer.")));
     world.inbox.desk(|desk| desk.script.push_back(Err(unknown)));
