@@ -114,6 +114,9 @@ pub enum InboxError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trail {
     pub contact: String,
+    /// A note or comment, not the contact's words. In whose name it was made is not known for sure, and its time is
+    /// the inbox's own: `at` is when it was announced.
+    pub as_team: bool,
     /// None: the write was the opening of a conversation.
     pub conversation: Option<String>,
     pub text: String,

@@ -417,6 +417,7 @@ async fn in_8_c14_an_unknown_outcome_is_looked_up() {
     let contact = stage.lead().await;
     let trail = |conversation: Option<&str>, text: &str, known_equal| Trail {
         contact: contact.clone(),
+        as_team: false,
         conversation: conversation.map(Into::into),
         text: text.into(),
         files: vec![],

@@ -80,10 +80,11 @@ pub(super) async fn native_app(job: &Job<'_>, message: &Message, app: &str) -> R
     {
         let trail = Trail {
             contact: contact.clone(),
+            as_team: true,
             conversation: Some(thread.conversation.clone()),
             text: text.clone(),
             files: gathered.files().iter().map(|file| file.name.clone()).collect(),
-            at: job.event.at,
+            at: effect.announced_at,
             known_equal: 0,
         };
         if let Some(found) = look(job, effect, &trail).await? {

@@ -32,6 +32,7 @@ pub(super) async fn forward(job: &Job<'_>, note: &Note) -> Result<Turn, Stop> {
     if let Some(effect) = job.event.effect(STEP).filter(|effect| unsettled(effect.state)) {
         let trail = Trail {
             contact: identity.contact.map(|link| link.contact).unwrap_or_default(),
+            as_team: true,
             conversation: Some(conversation.clone()),
             text: note.html.clone(),
             files: Vec::new(),

@@ -162,6 +162,7 @@ fn landed(job: &Job<'_>, draft: &Draft<'_>, effect: Effect, opened: Opened) -> L
 async fn trail(job: &Job<'_>, draft: &Draft<'_>) -> Result<Trail, Stop> {
     Ok(Trail {
         contact: draft.contact.to_owned(),
+        as_team: false,
         conversation: draft.conversation.map(str::to_owned),
         text: draft.text.to_owned(),
         files: draft.files.iter().map(|file| file.name.clone()).collect(),
