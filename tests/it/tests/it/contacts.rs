@@ -423,6 +423,98 @@ async fn ct_9_an_archived_contact_is_followed_by_a_new_lead_and_no_message_is_lo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ct_10_two_identities_on_one_contact_never_cross() -> Result<()> {
+    let (bridge, _) = Bridge::with_whatsapp().await?;
+    let people = [
+        bridge.whatsapp_customer(WA_ID),
+        bridge.whatsapp_customer("353888888111"),
+    ];
+    let openings = ["from the first", "from the second"];
+    for (person, words) in people.iter().zip(openings) {
+        person.writes(words).await;
+    }
+    bridge.quiet().await?;
+    let user = bridge
+        .workspace()
+        .add_contact(&json!({"role": "user", "email": "both@mail.example"}));
+    for lead in bridge
+        .workspace()
+        .contacts()
+        .iter()
+        .filter(|known| known["role"] == "lead")
+    {
+        bridge.workspace().merge_contacts(&text(lead, "id")?, &user).await;
+    }
+    let of = |words: &str| {
+        let all = bridge.workspace().conversations();
+        assert_eq!(all.len(), 2);
+        all.into_iter().find(|known| known.source.body == words).unwrap()
+    };
+    for (person, words) in people.iter().zip(openings) {
+        person.writes(&format!("{words} again")).await;
+        bridge
+            .teammate()
+            .replies(&of(words).id, &format!("<p>to whom it is {words}</p>"), &[])
+            .await;
+    }
+    bridge.quiet().await?;
+    for (person, words) in people.iter().zip(openings) {
+        let conversation = of(words);
+        assert_eq!(conversation.contact, user);
+        assert_eq!(bodies(&conversation), [words.to_owned(), format!("{words} again")]);
+        let received: Vec<String> = person.received().into_iter().map(|sent| sent.text).collect();
+        assert_eq!(received, [format!("to whom it is {words}")]);
+    }
+    bridge.assert_lawful()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ct_12_a_phone_that_is_told_later_joins_the_identity_and_merges_no_contacts() -> Result<()> {
+    const USER_ID: &str = "IE.13491208655302741918";
+    let (bridge, _) = Bridge::with_whatsapp().await?;
+    let fields = json!({"role": "user", "phone": PHONE, "name": "In the books", "external_id": "crm-1"});
+    let stored = bridge.workspace().add_contact(&fields);
+    let number = bridge.world.whatsapp.number(mantle_world::whatsapp::PHONE_NUMBER_ID);
+    number.hidden_customer(USER_ID).writes("hidden").await;
+    bridge.quiet().await?;
+    let shown = bridge.whatsapp_customer(WA_ID).with_user_id(USER_ID);
+    shown.writes("shown").await;
+    bridge.quiet().await?;
+    let conversation = bridge.only_conversation()?;
+    assert_eq!(bodies(&conversation), ["hidden", "shown"]);
+    assert_ne!(conversation.contact, stored, "nobody is merged in silence");
+    assert_eq!(bridge.workspace().contacts().len(), 2);
+    bridge.assert_lawful()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ct_13_renumbered_phones_are_one_contact() -> Result<()> {
+    let (bridge, _) = Bridge::with_whatsapp().await?;
+    let renumbered = [
+        ("551187654321", "+5511987654321"),
+        ("5215512345678", "+525512345678"),
+        ("5491123456789", "+541123456789"),
+        ("22990011234", "+2290190011234"),
+    ];
+    let mut known = Vec::new();
+    for (wa_id, phone) in renumbered {
+        let fields = json!({"role": "user", "phone": phone, "external_id": phone});
+        known.push((wa_id, bridge.workspace().add_contact(&fields)));
+    }
+    for (wa_id, _) in &known {
+        bridge.whatsapp_customer(wa_id).writes(wa_id).await;
+    }
+    bridge.quiet().await?;
+    let conversations = bridge.workspace().conversations();
+    for (wa_id, contact) in &known {
+        let found = conversations.iter().find(|known| known.source.body == *wa_id);
+        assert_eq!(found.map(|found| &found.contact), Some(contact), "{wa_id}");
+    }
+    assert_eq!(bridge.workspace().contacts().len(), known.len());
+    bridge.assert_lawful()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ct_11_a_customer_without_a_phone_number_is_answered_by_user_id() -> Result<()> {
     const USER_ID: &str = "IE.13491208655302741918";
     let (bridge, _) = Bridge::with_whatsapp().await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use http::Method;
 use mantle_it::{Bridge, text};
-use mantle_world::{intercom, whatsapp};
+use mantle_world::{Fault, intercom, whatsapp};
 use serde_json::{Value, json};
 
 const WA_ID: &str = "353888888999";
@@ -47,13 +47,16 @@ async fn unreachable() -> Result<(Bridge, String, String)> {
     Ok((bridge, workspace, conversation))
 }
 
-async fn never_sent(echo_first: bool) -> Result<()> {
+async fn never_sent(echo_first: bool, fault: Option<Fault>) -> Result<()> {
     let (bridge, _) = Bridge::with_whatsapp().await?;
     bridge.world.intercom.echo_first(echo_first);
     let customer = bridge.whatsapp_customer(WA_ID);
     customer.writes("Hello").await;
     bridge.quiet().await?;
     let conversation = bridge.only_conversation()?.id;
+    if let Some(fault) = fault {
+        bridge.world.intercom.faults().next_on("reply", fault);
+    }
     let number = bridge.world.whatsapp.number(whatsapp::PHONE_NUMBER_ID);
     assert!(number.echo(WA_ID, "Typed in the app").await.is_good());
     while bridge.at_rest().await? > 0 {
@@ -88,12 +91,17 @@ async fn never_sent(echo_first: bool) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn out_4_what_we_wrote_is_never_sent() -> Result<()> {
-    never_sent(false).await
+    never_sent(false, None).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn out_4_what_we_wrote_is_never_sent_though_its_webhook_comes_first() -> Result<()> {
-    never_sent(true).await
+    never_sent(true, None).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn out_4_what_we_wrote_is_never_sent_though_its_write_was_never_answered() -> Result<()> {
+    never_sent(true, Some(Fault::ResetAfter)).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -190,5 +198,23 @@ async fn out_7_an_operator_without_a_seat_is_stood_in_for() -> Result<()> {
     assert_eq!(note_for(&bridge, &id, "no seat").await?, intercom::ADMIN);
     let shown = bridge.get(&format!("/api/v1/workspaces/{workspace}")).await?;
     text(&shown, "warning")?;
+    bridge.assert_lawful()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn out_11_a_note_whose_write_was_never_answered_is_not_written_twice() -> Result<()> {
+    let (bridge, _, id) = unreachable().await?;
+    bridge.world.intercom.faults().next_on("reply", Fault::ResetAfter);
+    bridge
+        .teammate()
+        .replies(&id, "<p>Are you <b>there</b>?</p>", &[])
+        .await;
+    while bridge.at_rest().await? > 0 {
+        bridge.advance(Duration::from_secs(5));
+    }
+    assert_eq!(notes(&bridge, &id).len(), 1);
+    bridge.teammate().replies(&id, "<p>Are you there now?</p>", &[]).await;
+    bridge.quiet().await?;
+    assert_eq!(notes(&bridge, &id).len(), 2, "another reply has its own note");
     bridge.assert_lawful()
 }
