@@ -163,6 +163,35 @@ async fn connecting_finds_the_region_and_prepares_attributes_again_and_again() {
 }
 
 #[tokio::test]
+async fn a_wrong_token_is_called_wrong_though_a_region_is_out_of_reach() {
+    let stage = Stage::set().await;
+    let redirects = stage.world.redirects();
+    let redirects = redirects
+        .iter()
+        .map(|(from, to)| {
+            let is_other_region = from.contains(".eu.") || from.contains(".au.");
+            let to = if is_other_region {
+                "http://127.0.0.1:9"
+            } else {
+                to.as_str()
+            };
+            (from.parse().unwrap(), to.parse().unwrap())
+        })
+        .collect();
+    let inbox = Intercom::new(IntercomConfig {
+        client_secret: Vec::new(),
+        egress: Arc::new(Egress::new(&EgressConfig { redirects }).unwrap()),
+        clock: Arc::new(stage.clock.clone()),
+    });
+    let refused = inbox.connect(&Secret::new("wrong".into())).await.unwrap_err();
+    assert!(
+        matches!(refused, InboxError::Failure(Failure::Unauthorized(_))),
+        "{refused:?}"
+    );
+    stage.end();
+}
+
+#[tokio::test]
 async fn ct_2_ct_3_a_contact_is_found_by_any_spelling() {
     let stage = Stage::ready().await;
     let spellings = ["+353 888 888 999", "00353888888999", "088 888 8999", "353888888999"];

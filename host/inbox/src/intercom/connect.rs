@@ -75,6 +75,8 @@ impl Api {
                 Err(Trouble::Failure(Failure::Unauthorized(cause))) => {
                     first_refusal.get_or_insert(cause);
                 }
+                // A wrong token is far more likely than a region that is its own and out of reach at the same time.
+                Err(_) if first_refusal.is_some() => {}
                 other => return other,
             }
         }
