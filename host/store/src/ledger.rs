@@ -74,7 +74,7 @@ pub trait Ledger: Send + Sync {
     async fn messages(&self, filter: &MessageFilter) -> Result<Vec<MessageRow>, StoreError>;
 
     /// The newest message of the channel with this remote id: what a reaction, edit or status names. Found by the
-    /// event's own id and by the ids of [`crate::lanes::Change::Outgoing`]; chores are passed over.
+    /// event's own id and by the ids of [`crate::lanes::Change::Outgoing`], which go first; chores are passed over.
     async fn message_by_remote_id(&self, channel: ChannelId, remote_id: &str) -> Result<Option<Trace>, StoreError>;
 
     /// Last inbound and outbound times of a channel.

@@ -77,15 +77,16 @@ impl Ledger for SqliteStore {
     async fn message_by_remote_id(&self, channel: ChannelId, remote_id: &str) -> Result<Option<Trace>, StoreError> {
         let mut connection = self.readers.acquire().await?;
         // Statuses and other chores carry the id of the message they speak of; only people's lanes hold messages.
+        // What we sent comes first: an echo of it has the same id and is not the message itself.
         let row = sqlx::query(
-            r"select event.no, event.lane_id, event.seq from event
+            r"select event.no, event.lane_id, event.seq, 0 as ours from event
               join lane on lane.id = event.lane_id
               where event.channel_id = $1 and event.remote_id = $2 and lane.identity_id is not null
               union all
-              select event.no, event.lane_id, event.seq from outgoing
+              select event.no, event.lane_id, event.seq, 1 as ours from outgoing
               join event on event.lane_id = outgoing.lane_id and event.seq = outgoing.seq
               where outgoing.channel_id = $1 and outgoing.remote_id = $2
-              order by no desc
+              order by ours desc, no desc
               limit 1",
         )
         .bind(channel.0)
@@ -187,7 +188,8 @@ fn cursor(row: &SqliteRow) -> Result<Cursor, StoreError> {
 }
 
 /// Statements of their own for what leads: a customer's lanes, a channel's time, or everything. Chores are not
-/// messages; they show only when a state is asked for, since a dead chore must be found.
+/// messages, nor is the news about a send (`learnt`) that must keep its place in the customer's lane; they show only
+/// when a state is asked for, since a dead one must be found.
 async fn candidates(
     connection: &mut SqliteConnection,
     filter: &MessageFilter,
@@ -197,7 +199,7 @@ async fn candidates(
         message_rows!(
             r"from lane join event on event.lane_id = lane.id
               where lane.identity_id in (select value from json_each($7))
-                and ($6 is null or event.channel_id = $6) and $8 is not null
+                and ($6 is null or event.channel_id = $6) and (event.kind <> 'learnt' or $8)
                 and event.origin_seq is null and event.accepted_at between $1 and $2
                 and (event.accepted_at, event.no) < ($3, $4)
               order by event.accepted_at desc, event.no desc
@@ -206,7 +208,8 @@ async fn candidates(
     } else if filter.channel.is_some() {
         message_rows!(
             r"from event join lane on lane.id = event.lane_id
-              where event.channel_id = $6 and (lane.identity_id is not null or $8) and $7 is not null
+              where event.channel_id = $6 and (lane.identity_id is not null and event.kind <> 'learnt' or $8)
+                and $7 is not null
                 and event.origin_seq is null and event.accepted_at between $1 and $2
                 and (event.accepted_at, event.no) < ($3, $4)
               order by event.accepted_at desc, event.no desc
@@ -215,7 +218,8 @@ async fn candidates(
     } else {
         message_rows!(
             r"from event join lane on lane.id = event.lane_id
-              where (lane.identity_id is not null or $8) and $6 is null and $7 is not null and $3 is not null
+              where (lane.identity_id is not null and event.kind <> 'learnt' or $8)
+                and $6 is null and $7 is not null and $3 is not null
                 and event.origin_seq is null and event.accepted_at between $1 and $2
                 and event.no < $4
               order by event.no desc
