@@ -125,10 +125,12 @@ async fn edge_of(whatsapp: &WhatsApp, owner: &str, (node, edge): (&str, &str), c
             .with_number(owner, |number| debug_token(number))
             .unwrap_or_default(),
         ("GET", "phone_numbers") => {
-            let list = whatsapp
-                .with_number(owner, |number| describe(number))
-                .unwrap_or_default();
-            Reply::json(200, &json!({"data": [list]}))
+            let state = lock(&whatsapp.0.state);
+            let of_account = state
+                .numbers
+                .values()
+                .filter(|number| number.setup.business_account_id == node);
+            Reply::json(200, &json!({"data": of_account.map(describe).collect::<Vec<_>>()}))
         }
         ("GET", "") if node == owner => Reply::json(
             200,
