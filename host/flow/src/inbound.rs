@@ -16,6 +16,7 @@ mod notes;
 mod part;
 pub(crate) use part::opening_target;
 mod status;
+mod telling;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -65,7 +66,9 @@ async fn take(flow: &Flow, hook: Hook, plugin_name: &str, channel: Option<Channe
     };
     if candidates.is_empty() {
         tracing::warn!(plugin.id = plugin_name, channel.id = ?channel, "A hook named a channel that is not here");
-        flow.metrics().unrouted(plugin_name);
+        // The name is the caller's: one that is not a connector's must not become a label.
+        flow.metrics()
+            .unrouted(plugin.as_ref().map_or("unknown", |_| plugin_name));
         return plugin.map_or_else(
             || HookAnswer::status(200),
             |plugin| HookAnswer::plain(plugin.default_answer()),

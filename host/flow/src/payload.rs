@@ -87,10 +87,13 @@ pub fn correlated(text: &str) -> Option<(MessageId, String)> {
     pieces.next().is_none().then(|| (message, send_step(unit)))
 }
 
+/// What the steps of all units begin with.
+pub(crate) const SEND_STEPS: &str = "send:";
+
 /// The step of a reply's unit.
 #[must_use]
 pub fn send_step(unit: usize) -> String {
-    format!("send:{unit}")
+    format!("{SEND_STEPS}{unit}")
 }
 
 /// Bytes for the store. These types have string keys and no maps, so they always serialise; should that ever

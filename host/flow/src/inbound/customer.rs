@@ -14,7 +14,7 @@ use mantle_store::people::{Identity, ThreadLink};
 use super::compose::{self, Surroundings};
 use super::media::{self, Gathered};
 use super::part::{self, Draft};
-use super::{contact, echo};
+use super::{contact, echo, telling};
 use crate::job::{Job, Stop, Turn};
 use crate::note;
 use crate::payload::{InPayload, OutPayload};
@@ -59,6 +59,7 @@ async fn deliver(job: &Job<'_>, message: &Message) -> Result<Turn, Stop> {
         return Ok(turn);
     }
     let mut gathered = media::gather(job, message).await?;
+    let message = &telling::told(job, message, &gathered).await;
     let mut anew = gone_times(job) >= GONE_TRIES;
     for _ in 0..RELINKS_MAX {
         let identity = job.identity().await?;

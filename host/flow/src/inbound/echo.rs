@@ -1,18 +1,24 @@
 //! What the provider tells us of the team's own messages: ours, or written in the provider's app.
 
+use std::time::Duration;
+
 use mantle_inbox::{InboxError, Trail};
 use mantle_model::inbound::Message;
 use mantle_store::intake::{Direction, LaneKey, NewEvent};
-use mantle_store::lanes::{Change, EffectState, Ending};
+use mantle_store::lanes::{Change, Effect, EffectState, Ending};
 use mantle_store::people::ThreadLink;
 
 use super::compose::{self, Surroundings};
 use super::part::{self, Draft, look};
-use super::{contact, media};
+use super::{contact, media, telling};
 use crate::job::{Job, Stop, Turn, text_fingerprint};
-use crate::payload::{Learnt, OutPayload, correlated, to_bytes};
+use crate::payload::{Learnt, OutPayload, SEND_STEPS, correlated, to_bytes};
 
 const COMMENT_STEP: &str = "comment";
+/// While a send to the same person is under way.
+const SEND_WAIT: Duration = Duration::from_secs(2);
+/// After so long a send has its answer or never gets one: longer than a connector has for it.
+const SEND_ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Our own message, told again: only the provider's id of it may be news.
 pub(super) async fn ours(job: &Job<'_>, message: &Message) -> Result<Turn, Stop> {
@@ -57,9 +63,37 @@ pub(super) async fn learnt(job: &Job<'_>, correlation: Option<&str>, remote_id: 
     })])
 }
 
+/// Not every provider says which program wrote a message. Its id says that it was us, once our send has its answer;
+/// until then nobody can tell.
+async fn taken_for_a_colleague(job: &Job<'_>, message: &Message) -> Result<Option<Turn>, Stop> {
+    let store = job.flow.store();
+    let known = store.message_by_remote_id(job.channel.id, &message.id).await?;
+    if known.is_some_and(|trace| trace.message.direction == Direction::Out) {
+        return Ok(Some(Turn::ignored("echo")));
+    }
+    let Some(identity) = job.lane.identity else {
+        return Ok(None);
+    };
+    let open = store.open_effects(&identity.to_string(), None).await?;
+    let under_way = |effect: &Effect| {
+        effect.step.starts_with(SEND_STEPS) && job.now().since(effect.announced_at) < SEND_ENDS_WITHIN
+    };
+    Ok(open.iter().any(under_way).then(|| {
+        Turn::wait(
+            SEND_WAIT,
+            "own-send",
+            "A send of ours to the same person has no answer yet.",
+        )
+    }))
+}
+
 /// A colleague answered in the provider's own app: shown as the team's, never sent out again.
 pub(super) async fn native_app(job: &Job<'_>, message: &Message, app: &str) -> Result<Turn, Stop> {
+    if let Some(turn) = taken_for_a_colleague(job, message).await? {
+        return Ok(turn);
+    }
     let gathered = media::gather(job, message).await?;
+    let message = &telling::told(job, message, &gathered).await;
     let words = compose::text(message, &Surroundings::default(), &gathered.shown(job));
     let mark = format!("(sent from {app})");
     let text = if words.trim().is_empty() {
