@@ -141,6 +141,7 @@ fn next_step(status: ChannelStatus) -> Option<&'static str> {
 async fn body(front: &Front, channel: Channel) -> Result<ChannelBody, ApiError> {
     let (inbound, outbound) = front.store.last_traffic(channel.id).await?;
     let hook_url = front.desk.hook_url(&channel);
+    let hint = groups_hint(&channel);
     let name = [&channel.name, &channel.external_name, &channel.external_id]
         .into_iter()
         .find(|name| !name.is_empty())
@@ -178,12 +179,27 @@ async fn body(front: &Front, channel: Channel) -> Result<ChannelBody, ApiError> 
                 code: notice.cause.code,
                 message: notice.cause.message,
             })
+            .chain(hint)
             .collect(),
         refused_groups: channel.refused_groups,
         last_inbound_at: inbound.map(|at| at.to_string()),
         last_outbound_at: outbound.map(|at| at.to_string()),
         created_at: channel.created_at.to_string(),
         updated_at: channel.updated_at.to_string(),
+    })
+}
+
+/// Says what became of messages from groups, and where that is changed.
+fn groups_hint(channel: &Channel) -> Option<NoticeBody> {
+    let refused = channel.refused_groups;
+    let hint = channel.settings.groups == GroupPolicy::Refuse && refused > 0;
+    hint.then(|| NoticeBody {
+        level: "info".to_owned(),
+        code: "groups-refused".to_owned(),
+        message: format!(
+            "Messages from groups are refused, {refused} so far. To have one conversation for each group, \
+             set `settings.groups` to `group`."
+        ),
     })
 }
 
