@@ -310,10 +310,15 @@ impl Bridge {
 
     /// Waits until nothing is left to do: every event has ended.
     pub async fn quiet(&self) -> Result<()> {
+        self.at_most(0).await
+    }
+
+    /// Waits until no more than so many events have not ended.
+    pub async fn at_most(&self, waiting: u64) -> Result<()> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let left = self.host().store.backlog().await?;
-            if left == 0 {
+            if left <= waiting {
                 return Ok(());
             }
             if tokio::time::Instant::now() > deadline {
@@ -341,6 +346,20 @@ impl Bridge {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// Waits until nothing is left to do, moving the clock over short waits: for a write that is under way, for a
+    /// send without its answer.
+    pub async fn calm(&self) -> Result<()> {
+        const STEP: Duration = Duration::from_secs(3);
+        const STEPS: u32 = 20;
+        for _ in 0..STEPS {
+            if self.at_rest().await? == 0 {
+                return Ok(());
+            }
+            self.advance(STEP);
+        }
+        bail!("events still wait after {} s", (STEP * STEPS).as_secs())
     }
 
     /// The only conversation there is.
