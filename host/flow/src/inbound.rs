@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use mantle_model::hook::Hook;
 use mantle_model::ids::{ChannelId, ReceiptId};
-use mantle_sandbox::{CallError, Inbound, Verdict};
+use mantle_sandbox::{CallError, ChannelContext, Inbound, Verdict};
 use mantle_store::StoreError;
 use mantle_store::directory::Channel;
 use mantle_store::intake::{NewEvent, NewReceipt, Origin, ReceiptState, Unparsed};
@@ -87,11 +87,11 @@ async fn take(flow: &Flow, hook: Hook, plugin_name: &str, channel: Option<Channe
         )
         .await;
     };
-    let channel = match judge(flow, &*plugin, &candidates, &hook) {
-        Judged::Genuine(channel) => channel,
+    let (channel, context) = match judge(flow, &*plugin, &candidates, &hook) {
+        Judged::Genuine(channel, context) => (channel, context),
         Judged::Answered(answer) => return answer,
     };
-    match read(flow, &*plugin, &channel, &hook).await {
+    match read(flow, &*plugin, &channel, (&context, &hook)).await {
         Ok(inbound) => {
             let answer = HookAnswer::plain(inbound.answer.clone().unwrap_or_else(|| plugin.default_answer()));
             let (state, events) = sort(flow, &*plugin, &channel, &hook, inbound);
@@ -114,8 +114,8 @@ async fn take(flow: &Flow, hook: Hook, plugin_name: &str, channel: Option<Channe
 }
 
 enum Judged {
-    /// The first channel whose secrets prove it.
-    Genuine(Arc<Channel>),
+    /// The first channel whose secrets prove it, and what a call for it needs.
+    Genuine(Arc<Channel>, ChannelContext),
     Answered(HookAnswer),
 }
 
@@ -124,8 +124,9 @@ fn judge(flow: &Flow, plugin: &dyn Connector, candidates: &[Arc<Channel>], hook:
     let url = format!("{}{}", flow.public_url(), hook.path_and_query);
     let mut refusal = (401, "forged");
     for channel in candidates {
-        match plugin.verify(&flow.context(channel, plugin).secrets, hook, &url) {
-            Verdict::Genuine => return Judged::Genuine(Arc::clone(channel)),
+        let context = flow.context(channel, plugin);
+        match plugin.verify(&context.secrets, hook, &url) {
+            Verdict::Genuine => return Judged::Genuine(Arc::clone(channel), context),
             Verdict::Challenge(answer) => return Judged::Answered(HookAnswer::plain(answer)),
             Verdict::Forged { why } => refusal = (401, why),
             Verdict::WrongMethod => refusal = (405, "method"),
@@ -139,9 +140,14 @@ fn judge(flow: &Flow, plugin: &dyn Connector, candidates: &[Arc<Channel>], hook:
     Judged::Answered(HookAnswer::status(refusal.0))
 }
 
-async fn read(flow: &Flow, plugin: &dyn Connector, channel: &Channel, hook: &Hook) -> Result<Inbound, CallError> {
+async fn read(
+    flow: &Flow,
+    plugin: &dyn Connector,
+    channel: &Channel,
+    (context, hook): (&ChannelContext, &Hook),
+) -> Result<Inbound, CallError> {
     let started = Instant::now();
-    let result = plugin.receive(&flow.context(channel, plugin), hook).await;
+    let result = plugin.receive(context, hook).await;
     flow.metrics().guest_call(&channel.plugin, "receive", started.elapsed());
     if let Err(error) = &result {
         flow.metrics().guest_failure(&channel.plugin, failure_word(error));
@@ -256,14 +262,11 @@ async fn reading(flow: &Flow, channel: &Arc<Channel>, hook: &Hook, tries: u32) -
         return (unread(flow, tries, problem), Vec::new());
     };
     // What came while the connector was away has not been judged yet.
-    if !matches!(
-        judge(flow, &*plugin, std::slice::from_ref(channel), hook),
-        Judged::Genuine(_)
-    ) {
+    let Judged::Genuine(_, context) = judge(flow, &*plugin, std::slice::from_ref(channel), hook) else {
         let problem = "the signature does not fit".to_owned();
         return (ReceiptState::Parked { problem }, Vec::new());
-    }
-    match read(flow, &*plugin, channel, hook).await {
+    };
+    match read(flow, &*plugin, channel, (&context, hook)).await {
         Ok(inbound) => sort(flow, &*plugin, channel, hook, inbound),
         Err(error) => (unread(flow, tries, error.to_string()), Vec::new()),
     }

@@ -101,7 +101,7 @@ async fn read(
         method: parts.method.as_str().to_ascii_uppercase(),
         path_and_query: uri.path_and_query().map_or("/", |all| all.as_str()).to_owned(),
         headers: header_lines(&parts.headers),
-        body: body.to_vec(),
+        body: body.into(),
         received_at,
     })
 }

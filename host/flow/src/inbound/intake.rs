@@ -98,7 +98,7 @@ fn stored(flow: &Flow, channel: &Channel, event: Event) -> NewEvent {
             // An echo of ours names the reply's own id, which must keep leading to the reply.
             remote_id: (message.author != Author::Ourselves).then(|| message.id.clone()),
             opens_window: opens_window(&message),
-            ..base(lane(channel, &message), "message", &InPayload::Message(message.clone()))
+            ..base(lane(channel, &message), "message", &InPayload::Message(message))
         },
         EventBody::Reachability(told) => {
             let lane = person_lane(&told.person);

@@ -184,8 +184,7 @@ async fn accept_event(
         }
         LaneKey::Chore(chore) => (chore.clone(), None),
     };
-    let message = join_lane(tx, context, event, (&lane_key, identity)).await?;
-    insert_event(tx, context.now(), receipt, event, message).await?;
+    let message = join_lane(tx, context, (receipt, event), (&lane_key, identity)).await?;
     Ok(AcceptedEvent::New { message, identity })
 }
 
@@ -216,22 +215,29 @@ pub(super) fn message_id(row: Of<'_>) -> Result<MessageId, StoreError> {
     })
 }
 
-/// Takes the next place in the lane. A time that is set already stays: a lane being worked or put off is not
-/// made ready by an arrival, so an arrival never brings a second worker.
+/// Takes the next place in the lane and puts the event there. A time that is set already stays: a lane being worked or
+/// put off is not made ready by an arrival, so an arrival never brings a second worker.
 async fn join_lane(
     tx: &mut SqliteConnection,
     context: &Context,
-    event: &NewEvent,
+    (receipt, event): (Option<ReceiptId>, &NewEvent),
     (key, identity): (&str, Option<IdentityId>),
 ) -> Result<MessageId, StoreError> {
     let now = context.now();
     let ready_at = event.not_before.unwrap_or(now).max(now);
+    // Three statements in one call: each call is a trip to SQLite's thread and back, which costs more than they do.
     let row = sqlx::query(
         r"insert into lane (id, channel_id, direction, key, identity_id, tail, ready_at, last_at)
           values ($1, $2, $3, $4, $5, 1, $6, $7)
           on conflict (channel_id, direction, key) do update
-          set tail = tail + 1, ready_at = coalesce(ready_at, excluded.ready_at), last_at = excluded.last_at
-          returning id as lane_id, tail as seq",
+          set tail = tail + 1, ready_at = coalesce(ready_at, excluded.ready_at), last_at = excluded.last_at;
+          insert into dedupe (channel_id, direction, key, lane_id, seq, day)
+          select $2, $3, $8, id, tail, $9 from lane where channel_id = $2 and direction = $3 and key = $4;
+          insert into event (lane_id, seq, channel_id, receipt_id, kind, key, remote_id, at, accepted_at,
+                             not_before, payload)
+          select id, tail, $2, $10, $11, $8, $12, $13, $7, $14, $15
+          from lane where channel_id = $2 and direction = $3 and key = $4
+          returning lane_id, seq",
     )
     .bind(context.next_id())
     .bind(event.channel.0)
@@ -240,44 +246,20 @@ async fn join_lane(
     .bind(identity.map(|identity| identity.0))
     .bind(ready_at.unix_ms())
     .bind(now.unix_ms())
-    .fetch_one(tx)
-    .await?;
-    message_id(Of {
-        table: "lane",
-        row: &row,
-    })
-}
-
-async fn insert_event(
-    tx: &mut SqliteConnection,
-    now: Time,
-    receipt: Option<ReceiptId>,
-    event: &NewEvent,
-    message: MessageId,
-) -> Result<(), StoreError> {
-    // Two statements in one call: each call is a trip to SQLite's thread and back.
-    sqlx::query(
-        r"insert into dedupe (channel_id, direction, key, lane_id, seq, day) values ($1, $2, $3, $4, $5, $6);
-          insert into event (lane_id, seq, channel_id, receipt_id, kind, key, remote_id, at, accepted_at,
-                             not_before, payload)
-          values ($4, $5, $1, $7, $8, $3, $9, $10, $11, $12, $13)",
-    )
-    .bind(event.channel.0)
-    .bind(direction_number(event.direction))
     .bind(event.key.as_bytes())
-    .bind(message.lane.0)
-    .bind(message.seq)
     .bind(day(now))
     .bind(receipt.map(|receipt| receipt.0))
     .bind(event.kind)
     .bind(bytes(event.remote_id.as_deref()))
     .bind(event.at.unix_ms())
-    .bind(now.unix_ms())
     .bind(event.not_before.map(Time::unix_ms))
     .bind(event.payload.as_slice())
-    .execute(tx)
+    .fetch_one(tx)
     .await?;
-    Ok(())
+    message_id(Of {
+        table: "event",
+        row: &row,
+    })
 }
 
 /// The channel's workspace; a channel that is unknown has none.
