@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use http::Method;
 use mantle_it::{Bridge, text};
 use mantle_world::{Fault, intercom, whatsapp};
@@ -68,7 +68,10 @@ async fn never_sent(echo_first: bool, fault: Option<Fault>) -> Result<()> {
         bridge.advance(Duration::from_secs(2));
     }
     bridge.quiet().await?;
-    let shown = bridge.workspace().conversation(&conversation).unwrap();
+    let shown = bridge
+        .workspace()
+        .conversation(&conversation)
+        .context("the conversation is there")?;
     let typed: Vec<_> = shown
         .parts
         .iter()
