@@ -259,17 +259,21 @@ async fn together(connection: &mut SqliteConnection, batch: &mut [Queued]) -> Re
     execute(connection, "commit").await
 }
 
-/// The slow path: whoever fails is undone alone and told; the others are committed.
+/// The slow path: whoever fails is undone alone and told; the others are committed. Nobody is told before the commit,
+/// a refusal neither: it may name what another job of the same group wrote, and must be found by who looks for it.
 async fn one_by_one(connection: &mut SqliteConnection, batch: Vec<Queued>) {
     let mut good = Vec::with_capacity(batch.len());
+    let mut refused: Vec<(Queued, StoreError)> = Vec::new();
     if let Err(error) = execute(connection, "begin immediate").await {
         return refuse_all(connection, batch, &error).await;
     }
     for mut queued in batch {
         match isolated(connection, queued.job.as_mut()).await {
             Isolated::Good => good.push(queued),
-            Isolated::Undone(error) => queued.job.refused(understood(error)),
+            Isolated::Undone(error) => refused.push((queued, error)),
             Isolated::AllUndone(error) => {
+                // What was refused may have been refused for the sake of what is undone now.
+                good.extend(refused.drain(..).map(|(queued, _)| queued));
                 refuse_all(connection, std::mem::take(&mut good), &error).await;
                 queued.job.refused(understood(error));
                 // If this fails, so does each job that follows, and is told so.
@@ -278,8 +282,16 @@ async fn one_by_one(connection: &mut SqliteConnection, batch: Vec<Queued>) {
         }
     }
     match execute(connection, "commit").await {
-        Ok(()) => good.iter_mut().for_each(|queued| queued.job.committed()),
-        Err(error) => refuse_all(connection, good, &error).await,
+        Ok(()) => {
+            good.iter_mut().for_each(|queued| queued.job.committed());
+            for (mut queued, error) in refused {
+                queued.job.refused(understood(error));
+            }
+        }
+        Err(error) => {
+            good.extend(refused.into_iter().map(|(queued, _)| queued));
+            refuse_all(connection, good, &error).await;
+        }
     }
 }
 
@@ -438,6 +450,35 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(kept, 3);
+    }
+
+    #[tokio::test]
+    async fn ws_4_who_is_refused_finds_what_it_was_refused_for() {
+        let test = TestStore::open().await.unwrap();
+        let (release, holder) = held(&test).await;
+        let insert = |store: Arc<crate::sqlite::SqliteStore>| async move {
+            let refused = store
+                .write(async |tx: &mut SqliteConnection| {
+                    let sql = "insert into kv (channel_id, key, value) values (1, x'07', x'00')";
+                    sqlx::query(sql).execute(tx).await?;
+                    Ok(())
+                })
+                .await
+                .is_err();
+            let there: i64 = sqlx::query_scalar("select count(*) from kv")
+                .fetch_one(&store.readers)
+                .await
+                .unwrap();
+            (refused, there)
+        };
+        let one = tokio::spawn(insert(Arc::clone(&test.store)));
+        let two = tokio::spawn(insert(Arc::clone(&test.store)));
+        tokio::task::yield_now().await;
+        release.send(()).unwrap();
+        holder.await.unwrap().unwrap();
+        let (one, two) = (one.await.unwrap(), two.await.unwrap());
+        assert_ne!(one.0, two.0, "one of two is refused");
+        assert_eq!((one.1, two.1), (1, 1), "both find the row");
     }
 
     #[tokio::test]
