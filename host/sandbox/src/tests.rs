@@ -1,6 +1,5 @@
 //! The sandbox against guests that misbehave, and against one that does not. Guests are built from `tests/guests`.
 
-mod bench;
 mod calls;
 mod hostile;
 mod loading;
