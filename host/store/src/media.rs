@@ -441,7 +441,7 @@ mod tests {
         check(PNG, Some("text/plain"), "image/png");
         check(PNG, None, "image/png");
         check("grüße".as_bytes(), Some("text/csv; charset=utf-8"), "text/csv");
-        check(b"<p>hello</p>", Some("text/x-markup"), "text/plain");
+        check(b"words", Some("text/x-own"), "text/plain");
         check(b"a\0b", Some("text/plain"), UNKNOWN_TYPE);
         check(b"\xff\xfe", Some("text/html"), UNKNOWN_TYPE);
         check(
