@@ -5,14 +5,15 @@
 //! and is readable by this user alone. A file that does not fit is compiled anew. Nothing is ever fatal here
 //! but a folder that cannot be made.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use tempfile::NamedTempFile;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -104,17 +105,9 @@ impl Cache {
     fn write(&self, name: &str, component: &Component) -> Result<(), String> {
         let compiled = component.serialize().map_err(|error| format!("{error:#}"))?;
         let mac = self.mac(name, &compiled).ok_or("no MAC")?.finalize().into_bytes();
-        let temporary = self.folder.join(format!("{name}.{}", std::process::id()));
-        let written = private_file(&temporary, true)
-            .and_then(|mut file| {
-                file.write_all(&mac)?;
-                file.write_all(&compiled)
-            })
-            .and_then(|()| fs::rename(&temporary, self.folder.join(name)));
-        written.map_err(|error| {
-            let _ = fs::remove_file(&temporary);
-            error.to_string()
-        })
+        let written = private_file(&self.folder, &[&mac, &compiled])
+            .and_then(|file| file.persist(self.folder.join(name)).map_err(|error| error.error));
+        written.map(drop).map_err(|error| error.to_string())
     }
 
     fn mac(&self, name: &str, compiled: &[u8]) -> Option<Hmac<Sha256>> {
@@ -125,15 +118,13 @@ impl Cache {
     }
 }
 
-fn private_file(path: &Path, replace: bool) -> std::io::Result<fs::File> {
-    let mut options = OpenOptions::new();
-    options.write(true).mode(0o600);
-    if replace {
-        options.create(true).truncate(true);
-    } else {
-        options.create_new(true);
+/// A file of this user alone, under a name that no other process or thread writes to. Gone unless it is persisted.
+fn private_file(folder: &Path, pieces: &[&[u8]]) -> std::io::Result<NamedTempFile> {
+    let mut file = NamedTempFile::new_in(folder)?;
+    for piece in pieces {
+        file.write_all(piece)?;
     }
-    options.open(path)
+    Ok(file)
 }
 
 /// The key in the file, made when there is none. A file of another length is refused, not overwritten.
@@ -148,15 +139,12 @@ fn key(path: &Path) -> std::io::Result<[u8; MAC_BYTES]> {
     }
     let mut key = [0; MAC_BYTES];
     getrandom::fill(&mut key).map_err(|error| std::io::Error::other(error.to_string()))?;
-    // Under its final name only when it is whole, and never over the key of another process.
-    let temporary = path.with_extension(format!("{}", std::process::id()));
-    private_file(&temporary, true)?.write_all(&key)?;
-    let linked = fs::hard_link(&temporary, path);
-    fs::remove_file(&temporary)?;
-    match linked {
-        Ok(()) => Ok(key),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => read(),
-        Err(error) => Err(error),
+    // Under its final name only when it is whole, and never over the key of another.
+    let folder = path.parent().unwrap_or(Path::new("."));
+    match private_file(folder, &[&key])?.persist_noclobber(path) {
+        Ok(_) => Ok(key),
+        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => read(),
+        Err(error) => Err(error.error),
     }
 }
 
@@ -235,5 +223,17 @@ mod tests {
             .load(&engine, "other", EMPTY)
             .unwrap();
         assert_eq!(origin, Origin::Compiled);
+    }
+
+    #[test]
+    fn hosts_that_start_at_once_agree_on_one_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache.key");
+        let keys: Vec<_> = std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..16).map(|_| scope.spawn(|| key(&path).unwrap())).collect();
+            starts.into_iter().map(|start| start.join().unwrap()).collect()
+        });
+        assert!(keys.iter().all(|key| *key == keys[0]));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }
