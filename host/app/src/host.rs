@@ -20,10 +20,10 @@ use mantle_model::clock::{Clock, SystemClock};
 use mantle_model::ids::{ChannelId, IdSource};
 use mantle_model::secret::Secret;
 use mantle_sandbox::Shelf;
+use mantle_store::database::SqlStore;
 use mantle_store::directory::Platform;
 use mantle_store::keyed::Keyed;
 use mantle_store::seal::Key;
-use mantle_store::sqlite::SqliteStore;
 use mantle_store::{Database, Store, StoreConfig};
 use mantle_web::desk::{Configuration, Desk};
 use mantle_web::media::MediaLinks;
@@ -113,7 +113,7 @@ impl Host {
 /// Everything that is made once.
 struct Rooms {
     flow: Arc<Flow>,
-    store: Arc<SqliteStore>,
+    store: Arc<SqlStore>,
     front: Arc<Front>,
     live: Arc<LiveParts>,
 }
@@ -199,7 +199,7 @@ impl Rooms {
     }
 }
 
-async fn open_store(fixed: &Fixed, clock: &Arc<dyn Clock>, ids: &Arc<IdSource>) -> Result<(Arc<SqliteStore>, Key)> {
+async fn open_store(fixed: &Fixed, clock: &Arc<dyn Clock>, ids: &Arc<IdSource>) -> Result<(Arc<SqlStore>, Key)> {
     for folder in [Some(fixed.data_dir.as_path()), fixed.key_file.parent()]
         .into_iter()
         .flatten()
@@ -207,7 +207,7 @@ async fn open_store(fixed: &Fixed, clock: &Arc<dyn Clock>, ids: &Arc<IdSource>) 
         private_folder(folder).with_context(|| format!("The folder {} cannot be made", folder.display()))?;
     }
     let key = Key::load_or_create(&fixed.key_file)?;
-    let store = SqliteStore::open(StoreConfig {
+    let store = SqlStore::open(StoreConfig {
         database: Database::Sqlite(fixed.database.clone()),
         data_dir: fixed.data_dir.clone(),
         key: key.clone(),
@@ -234,7 +234,7 @@ pub struct Running {
     pub addr: SocketAddr,
     pub flow: Arc<Flow>,
     /// For reading what it has stored, in tests and tools.
-    pub store: Arc<SqliteStore>,
+    pub store: Arc<SqlStore>,
     stop: Stop,
     /// Ends the worker, the watch and the pulse.
     rest: CancellationToken,
@@ -348,7 +348,7 @@ async fn watched(what: &'static str, failed: Arc<Notify>, part: impl Future<Outp
     guard.2 = false;
 }
 
-async fn pulse(front: Arc<Front>, store: Arc<SqliteStore>, rest: CancellationToken) {
+async fn pulse(front: Arc<Front>, store: Arc<SqlStore>, rest: CancellationToken) {
     loop {
         let now = front.clock.now();
         let value = now.unix_ms().to_be_bytes();

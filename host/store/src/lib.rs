@@ -5,6 +5,7 @@
 //! commit of unknown outcome may be repeated. What a message means is opaque here: payloads are bytes.
 //! Knows nothing of HTTP, providers, inboxes or sandboxes. Alone names sqlx and cap-std.
 
+pub mod database;
 pub mod directory;
 mod folder;
 pub mod intake;
@@ -14,7 +15,7 @@ pub mod ledger;
 pub mod media;
 pub mod people;
 pub mod seal;
-pub mod sqlite;
+mod sql;
 pub mod testing;
 
 use std::path::PathBuf;

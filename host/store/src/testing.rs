@@ -7,8 +7,8 @@ use std::sync::Arc;
 use mantle_model::clock::{Clock, ManualClock, Time};
 use mantle_model::ids::IdSource;
 
+use crate::database::SqlStore;
 use crate::seal::Key;
-use crate::sqlite::SqliteStore;
 use crate::{Database, StoreConfig, StoreError};
 
 /// When the clock of a test starts: 2026-11-20T00:00:00Z.
@@ -44,7 +44,7 @@ impl Drop for TempFolder {
 /// A store for one test.
 #[derive(Debug)]
 pub struct TestStore {
-    pub store: Arc<SqliteStore>,
+    pub store: Arc<SqlStore>,
     pub clock: ManualClock,
     folder: TempFolder,
 }
@@ -55,7 +55,7 @@ impl TestStore {
     pub async fn open() -> Result<Self, StoreError> {
         let clock = ManualClock::at(START);
         let folder = TempFolder::new()?;
-        let store = SqliteStore::open(config(folder.path(), &clock)?).await?;
+        let store = SqlStore::open(config(folder.path(), &clock)?).await?;
         Ok(Self { store, clock, folder })
     }
 
@@ -66,7 +66,7 @@ impl TestStore {
     pub async fn reopen(self) -> Result<Self, StoreError> {
         let Self { store, clock, folder } = self;
         drop(store);
-        let store = SqliteStore::open(config(folder.path(), &clock)?).await?;
+        let store = SqlStore::open(config(folder.path(), &clock)?).await?;
         Ok(Self { store, clock, folder })
     }
 

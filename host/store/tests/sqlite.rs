@@ -12,6 +12,7 @@ use mantle_model::hook::Hook;
 use mantle_model::ids::{ChannelId, MediaId, ReceiptId, WorkspaceId};
 use mantle_model::inbound::{Alias, AliasKind};
 use mantle_model::secret::{Secret, Secrets};
+use mantle_store::database::SqlStore;
 use mantle_store::directory::{Channel, ChannelSettings, ChannelStatus, Directory};
 use mantle_store::intake::{
     Accepted, AcceptedEvent, Direction, Intake, LaneKey, NewEvent, NewReceipt, Origin, ReceiptState,
@@ -19,7 +20,6 @@ use mantle_store::intake::{
 use mantle_store::keyed::{Keyed, MediaRow};
 use mantle_store::lanes::{Change, Ending, Lanes};
 use mantle_store::seal::Key;
-use mantle_store::sqlite::SqliteStore;
 use mantle_store::testing::{START, TempFolder, TestStore, config};
 use mantle_store::{Database, StoreConfig, StoreError};
 
@@ -44,7 +44,7 @@ fn event(key: &str) -> NewEvent {
     }
 }
 
-async fn accept(store: &SqliteStore, receipt: i64, key: &str) -> Accepted {
+async fn accept(store: &SqlStore, receipt: i64, key: &str) -> Accepted {
     let receipt = NewReceipt {
         id: ReceiptId(receipt),
         origin: Origin::Channel(CHANNEL),
@@ -119,7 +119,7 @@ async fn a_crash_frees_every_lane_and_fences_its_workers() {
 #[tokio::test]
 async fn a12_a_second_host_on_the_same_file_is_refused() {
     let test = TestStore::open().await.unwrap();
-    let second = SqliteStore::open(config(test.data_dir(), &test.clock).unwrap()).await;
+    let second = SqlStore::open(config(test.data_dir(), &test.clock).unwrap()).await;
     let Err(StoreError::Unusable(why)) = second else {
         panic!("two hosts on one file");
     };
@@ -131,8 +131,8 @@ async fn a12_a_second_host_on_the_same_file_is_refused() {
         ..config(data_dir, &test.clock).unwrap()
     };
     let (one, two) = (TempFolder::new().unwrap(), TempFolder::new().unwrap());
-    let _held = SqliteStore::open(elsewhere(one.path())).await.unwrap();
-    let second = SqliteStore::open(elsewhere(two.path())).await;
+    let _held = SqlStore::open(elsewhere(one.path())).await.unwrap();
+    let second = SqlStore::open(elsewhere(two.path())).await;
     assert!(matches!(second, Err(StoreError::Unusable(_))));
 }
 
@@ -159,11 +159,11 @@ async fn secrets_are_unreadable_in_the_files_and_without_the_key() {
         key: Key::from_bytes([8; 32]),
         ..config(copy.path(), &clock).unwrap()
     };
-    let store = SqliteStore::open(other_key).await.unwrap();
+    let store = SqlStore::open(other_key).await.unwrap();
     let read = store.channel(CHANNEL).await;
     assert!(matches!(read, Err(StoreError::Undecipherable(name)) if name == "bot_token"));
     drop(store);
-    let store = SqliteStore::open(config(copy.path(), &clock).unwrap()).await.unwrap();
+    let store = SqlStore::open(config(copy.path(), &clock).unwrap()).await.unwrap();
     let read = store.channel(CHANNEL).await.unwrap().unwrap();
     assert_eq!(read.secrets.get("bot_token").unwrap().expose(), "canary-7f3a-token");
 }
@@ -182,7 +182,7 @@ async fn folders_are_private() {
     let folder = TempFolder::new().unwrap();
     let data_dir = folder.path().join("deep/data");
     let clock = ManualClock::at(START);
-    let _store = SqliteStore::open(config(&data_dir, &clock).unwrap()).await.unwrap();
+    let _store = SqlStore::open(config(&data_dir, &clock).unwrap()).await.unwrap();
     for path in [&data_dir, &data_dir.join("media"), &folder.path().join("deep")] {
         let mode = std::fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700, "{}", path.display());
@@ -195,7 +195,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     let clock = ManualClock::at(START);
     let path = folder.path().join("mantle.db");
     // The header of a database of one page whose user version is 1000, made by SQLite itself.
-    let store = SqliteStore::open(config(folder.path(), &clock).unwrap()).await.unwrap();
+    let store = SqlStore::open(config(folder.path(), &clock).unwrap()).await.unwrap();
     drop(store);
     let mut bytes = std::fs::read(&path).unwrap();
     let version = 60..64;
@@ -205,7 +205,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     for log in ["mantle.db-wal", "mantle.db-shm"] {
         let _ = std::fs::remove_file(folder.path().join(log));
     }
-    let refused = SqliteStore::open(config(folder.path(), &clock).unwrap()).await;
+    let refused = SqlStore::open(config(folder.path(), &clock).unwrap()).await;
     let Err(StoreError::Unusable(why)) = refused else {
         panic!("opened a database of the future");
     };

@@ -13,11 +13,11 @@ use mantle_model::clock::Clock;
 use mantle_model::hook::{Answer, Hook};
 use mantle_model::ids::{ChannelId, MediaId, MessageId, WorkspaceId};
 use mantle_model::secret::{Secret, Secrets};
+use mantle_store::database::SqlStore;
 use mantle_store::directory::{
     Channel, ChannelChange, ChannelStatus, Directory, Platform, Workspace, WorkspaceChange, WorkspaceSettings,
     WorkspaceStatus,
 };
-use mantle_store::sqlite::SqliteStore;
 use mantle_store::testing::TestStore;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
@@ -38,7 +38,7 @@ pub(super) const TOKEN: &str = "the-key-of-the-tests";
 
 /// Stores what it is asked for, and counts.
 pub(super) struct TestDesk {
-    store: Arc<SqliteStore>,
+    store: Arc<SqlStore>,
     clock: Arc<dyn Clock>,
     pub(super) hooks: Mutex<Vec<(String, Option<String>, Hook)>>,
     pub(super) connects: AtomicUsize,

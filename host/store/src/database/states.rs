@@ -4,10 +4,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::sql::{Connection, Places, sql};
 use mantle_model::delivery::{InboundState, OutboundState};
 use mantle_model::ids::{LaneId, MessageId};
 use mantle_model::inbound::DeliveryReport;
-use sqlx::SqliteConnection;
 
 use super::accept::message_id;
 use super::rows::{self, Of};
@@ -27,11 +27,8 @@ pub(super) struct Family {
     pub attempt_no: i64,
 }
 
-pub(super) async fn family(
-    connection: &mut SqliteConnection,
-    message: MessageId,
-) -> Result<Option<Family>, StoreError> {
-    let row = sqlx::query(
+pub(super) async fn family(connection: &mut Connection, message: MessageId) -> Result<Option<Family>, StoreError> {
+    let row = sql(
         r"select first.lane_id, first.seq as origin, newest.seq as newest, newest.attempt_no
           from event asked
           join event first on first.lane_id = asked.lane_id and first.seq = coalesce(asked.origin_seq, asked.seq)
@@ -57,12 +54,12 @@ pub(super) async fn family(
 }
 
 /// Whether the newest attempt came to a bad end, by our own finding or by the provider's report.
-pub(super) async fn can_be_replayed(connection: &mut SqliteConnection, family: &Family) -> Result<bool, StoreError> {
+pub(super) async fn can_be_replayed(connection: &mut Connection, family: &Family) -> Result<bool, StoreError> {
     let newest = MessageId {
         lane: family.lane,
         seq: family.newest,
     };
-    let row = sqlx::query(r"select direction, head from lane where id = $1")
+    let row = sql(r"select direction, head from lane where id = $1")
         .bind(family.lane.0)
         .fetch_one(&mut *connection)
         .await?;
@@ -223,12 +220,12 @@ impl Facts {
 
 /// The facts of each of the messages; a message without any is missing.
 pub(super) async fn facts(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     messages: &[MessageId],
 ) -> Result<HashMap<MessageId, Facts>, StoreError> {
     let wanted = wanted(messages);
     let mut facts: HashMap<MessageId, Facts> = HashMap::new();
-    let rows = sqlx::query(
+    let rows = sql(
         r"select ending.lane_id, ending.seq, ending.state, ending.code, ending.message
           from json_each($1) wanted
           join ending on ending.lane_id = wanted.value ->> 0 and ending.seq = wanted.value ->> 1",
@@ -244,11 +241,9 @@ pub(super) async fn facts(
             message: row.text_opt("message")?,
         });
     }
-    let rows = sqlx::query(
-        r"select effect.lane_id, effect.seq, effect.step, effect.state
+    let rows = sql(r"select effect.lane_id, effect.seq, effect.step, effect.state
           from json_each($1) wanted
-          join effect on effect.lane_id = wanted.value ->> 0 and effect.seq = wanted.value ->> 1",
-    )
+          join effect on effect.lane_id = wanted.value ->> 0 and effect.seq = wanted.value ->> 1")
     .bind(&wanted)
     .fetch_all(&mut *connection)
     .await?;
@@ -262,11 +257,11 @@ pub(super) async fn facts(
 }
 
 async fn add_parts(
-    connection: &mut SqliteConnection,
-    wanted: &str,
+    connection: &mut Connection,
+    wanted: &Places,
     facts: &mut HashMap<MessageId, Facts>,
 ) -> Result<(), StoreError> {
-    let rows = sqlx::query(
+    let rows = sql(
         r"select outgoing.lane_id, outgoing.seq, outgoing.step, outgoing.remote_id, report.rank, report.code
           from json_each($1) wanted
           join outgoing on outgoing.lane_id = wanted.value ->> 0 and outgoing.seq = wanted.value ->> 1
@@ -289,13 +284,9 @@ async fn add_parts(
     Ok(())
 }
 
-/// The messages as `json_each` takes them.
-pub(super) fn wanted(messages: &[MessageId]) -> String {
-    let pairs: Vec<String> = messages
-        .iter()
-        .map(|message| format!("[{},{}]", message.lane.0, message.seq))
-        .collect();
-    format!("[{}]", pairs.join(","))
+/// The messages, as a parameter.
+pub(super) fn wanted(messages: &[MessageId]) -> Places {
+    Places(messages.iter().map(|message| (message.lane.0, message.seq)).collect())
 }
 
 /// The word of a state, as filters give it.

@@ -1,10 +1,10 @@
 //! What a worker learnt, applied inside the writer's transaction.
 
+use crate::sql::{Connection, sql};
 use mantle_model::clock::Time;
 use mantle_model::failure::Cause;
 use mantle_model::ids::{ChannelId, IdentityId, LaneId};
 use mantle_model::inbound::{DeliveryReport, Reach};
-use sqlx::SqliteConnection;
 
 use super::rows::{bytes, day, effect_number, reach_number, report_number};
 use super::{Context, accept, identities};
@@ -21,7 +21,7 @@ struct Place {
 }
 
 pub(super) async fn apply(
-    tx: &mut SqliteConnection,
+    tx: &mut Connection,
     context: &Context,
     (lane, channel): (LaneId, ChannelId),
     changes: &[Change],
@@ -37,12 +37,7 @@ pub(super) async fn apply(
     Ok(())
 }
 
-async fn apply_one(
-    tx: &mut SqliteConnection,
-    context: &Context,
-    place: Place,
-    change: &Change,
-) -> Result<(), StoreError> {
+async fn apply_one(tx: &mut Connection, context: &Context, place: Place, change: &Change) -> Result<(), StoreError> {
     match change {
         Change::Effect { seq, effect } => write_effect(tx, place, *seq, effect).await,
         Change::Hop { seq, hop } => write_hop(tx, place, *seq, hop).await,
@@ -58,7 +53,7 @@ async fn apply_one(
         }
         Change::Reach { identity, reach, at } => set_reach(tx, *identity, *reach, *at).await,
         Change::WindowClosed { identity } => {
-            sqlx::query(r"update identity set window_closed = 1 where id = $1")
+            sql(r"update identity set window_closed = 1 where id = $1")
                 .bind(identity.0)
                 .execute(tx)
                 .await?;
@@ -80,8 +75,8 @@ async fn apply_one(
     }
 }
 
-async fn write_effect(tx: &mut SqliteConnection, place: Place, seq: i64, effect: &Effect) -> Result<(), StoreError> {
-    sqlx::query(
+async fn write_effect(tx: &mut Connection, place: Place, seq: i64, effect: &Effect) -> Result<(), StoreError> {
+    sql(
         r"insert into effect (lane_id, seq, step, state, target, fingerprint, remote_id, announced_at, ended_at, code)
           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
           on conflict (lane_id, seq, step) do update
@@ -104,8 +99,8 @@ async fn write_effect(tx: &mut SqliteConnection, place: Place, seq: i64, effect:
     Ok(())
 }
 
-async fn write_hop(tx: &mut SqliteConnection, place: Place, seq: i64, hop: &Hop) -> Result<(), StoreError> {
-    sqlx::query(r"insert into hop (lane_id, seq, at, what, code, detail) values ($1, $2, $3, $4, $5, $6)")
+async fn write_hop(tx: &mut Connection, place: Place, seq: i64, hop: &Hop) -> Result<(), StoreError> {
+    sql(r"insert into hop (lane_id, seq, at, what, code, detail) values ($1, $2, $3, $4, $5, $6)")
         .bind(place.lane.0)
         .bind(seq)
         .bind(hop.at.unix_ms())
@@ -117,9 +112,9 @@ async fn write_hop(tx: &mut SqliteConnection, place: Place, seq: i64, hop: &Hop)
     Ok(())
 }
 
-async fn link_contact(tx: &mut SqliteConnection, link: &ContactLink) -> Result<(), StoreError> {
+async fn link_contact(tx: &mut Connection, link: &ContactLink) -> Result<(), StoreError> {
     let identity = present_or_missing(tx, link.identity).await?;
-    sqlx::query(r"update identity set contact = $2, written_name = $3 where id = $1")
+    sql(r"update identity set contact = $2, written_name = $3 where id = $1")
         .bind(identity.0)
         .bind(link.contact.as_bytes())
         .bind(bytes(link.written_name.as_deref()))
@@ -128,9 +123,9 @@ async fn link_contact(tx: &mut SqliteConnection, link: &ContactLink) -> Result<(
     Ok(())
 }
 
-async fn link_thread(tx: &mut SqliteConnection, link: &ThreadLink) -> Result<(), StoreError> {
+async fn link_thread(tx: &mut Connection, link: &ThreadLink) -> Result<(), StoreError> {
     let identity = present_or_missing(tx, link.identity).await?;
-    sqlx::query(
+    sql(
         r"insert into thread (workspace_id, conversation, identity_id, opened_at, last_part_at, parts)
           values ($2, $3, $1, $4, $5, $6)
           on conflict (workspace_id, conversation) do update
@@ -149,20 +144,18 @@ async fn link_thread(tx: &mut SqliteConnection, link: &ThreadLink) -> Result<(),
     Ok(())
 }
 
-async fn present_or_missing(tx: &mut SqliteConnection, identity: IdentityId) -> Result<IdentityId, StoreError> {
+async fn present_or_missing(tx: &mut Connection, identity: IdentityId) -> Result<IdentityId, StoreError> {
     identities::present(tx, identity)
         .await?
         .ok_or(StoreError::NotFound("identity"))
 }
 
-async fn own_part(tx: &mut SqliteConnection, place: Place, part: &str) -> Result<(), StoreError> {
+async fn own_part(tx: &mut Connection, place: Place, part: &str) -> Result<(), StoreError> {
     let workspace = accept::workspace_of(tx, place.channel)
         .await?
         .ok_or(StoreError::NotFound("channel"))?;
-    sqlx::query(
-        r"insert into own_part (workspace_id, part, day) values ($1, $2, $3)
-          on conflict (workspace_id, part) do nothing",
-    )
+    sql(r"insert into own_part (workspace_id, part, day) values ($1, $2, $3)
+          on conflict (workspace_id, part) do nothing")
     .bind(workspace)
     .bind(part.as_bytes())
     .bind(day(place.now))
@@ -172,9 +165,9 @@ async fn own_part(tx: &mut SqliteConnection, place: Place, part: &str) -> Result
 }
 
 /// By the provider's time: an older word that comes late does not undo a newer one.
-async fn set_reach(tx: &mut SqliteConnection, identity: IdentityId, reach: Reach, at: Time) -> Result<(), StoreError> {
+async fn set_reach(tx: &mut Connection, identity: IdentityId, reach: Reach, at: Time) -> Result<(), StoreError> {
     let identity = present_or_missing(tx, identity).await?;
-    sqlx::query(r"update identity set reach = $2, reach_at = $3 where id = $1 and reach_at <= $3")
+    sql(r"update identity set reach = $2, reach_at = $3 where id = $1 and reach_at <= $3")
         .bind(identity.0)
         .bind(reach_number(reach))
         .bind(at.unix_ms())
@@ -184,12 +177,12 @@ async fn set_reach(tx: &mut SqliteConnection, identity: IdentityId, reach: Reach
 }
 
 async fn outgoing(
-    tx: &mut SqliteConnection,
+    tx: &mut Connection,
     place: Place,
     (seq, step): (i64, &str),
     remote_id: &str,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    sql(
         r"insert into outgoing (channel_id, remote_id, lane_id, seq, step) values ($1, $2, $3, $4, $5)
           on conflict (channel_id, remote_id) do update
           set lane_id = excluded.lane_id, seq = excluded.seq, step = excluded.step",
@@ -207,12 +200,12 @@ async fn outgoing(
 /// One row per kind of report; the first of a kind stays. The state is read from the set, so no order of arrival
 /// and no doubling changes it, and it need not be known yet whose message it is.
 async fn write_report(
-    tx: &mut SqliteConnection,
+    tx: &mut Connection,
     channel: ChannelId,
     remote_id: &str,
     (report, at, code): (DeliveryReport, Time, Option<&str>),
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    sql(
         r"insert into report (channel_id, remote_id, rank, at, code) values ($1, $2, $3, $4, $5)
           on conflict (channel_id, remote_id, rank) do nothing",
     )
@@ -226,22 +219,20 @@ async fn write_report(
     Ok(())
 }
 
-async fn finish(tx: &mut SqliteConnection, place: Place, seq: i64, ending: &Ending) -> Result<(), StoreError> {
+async fn finish(tx: &mut Connection, place: Place, seq: i64, ending: &Ending) -> Result<(), StoreError> {
     // The next event may have a time of its own.
-    let moved = sqlx::query(
-        r"update lane
+    let moved = sql(r"update lane
           set head = $2, tries = 0, failing_since = null, cause_code = null, cause_message = null,
               ready_at = case when tail > $2
                   then max($3, coalesce((select not_before from event where lane_id = $1 and seq = $2 + 1), $3))
               end
-          where id = $1 and head = $2 - 1 and tail >= $2",
-    )
+          where id = $1 and head = $2 - 1 and tail >= $2")
     .bind(place.lane.0)
     .bind(seq)
     .bind(place.now.unix_ms())
     .execute(&mut *tx)
     .await?;
-    if moved.rows_affected() == 0 {
+    if moved == 0 {
         if finished_before(tx, place.lane, seq).await? {
             return Ok(());
         }
@@ -251,14 +242,14 @@ async fn finish(tx: &mut SqliteConnection, place: Place, seq: i64, ending: &Endi
             row: format!("lane {}, event {seq} is not the next to finish", place.lane),
         });
     }
-    let (state, cause) = match ending {
+    let (state, cause): (i64, _) = match ending {
         Ending::Done => return Ok(()),
         Ending::Ignored { why } => (1, (why.as_str(), None)),
         Ending::Failed { cause } => (2, cause_columns(cause)),
         Ending::Unknown { cause } => (3, cause_columns(cause)),
         Ending::Dead { cause } => (4, cause_columns(cause)),
     };
-    sqlx::query(r"insert into ending (lane_id, seq, state, code, message, at) values ($1, $2, $3, $4, $5, $6)")
+    sql(r"insert into ending (lane_id, seq, state, code, message, at) values ($1, $2, $3, $4, $5, $6)")
         .bind(place.lane.0)
         .bind(seq)
         .bind(state)
@@ -271,10 +262,10 @@ async fn finish(tx: &mut SqliteConnection, place: Place, seq: i64, ending: &Endi
 }
 
 /// A commit of unknown outcome is repeated by its worker: what it finished then is finished already.
-async fn finished_before(tx: &mut SqliteConnection, lane: LaneId, seq: i64) -> Result<bool, StoreError> {
-    let head: Option<i64> = sqlx::query_scalar(r"select head from lane where id = $1")
+async fn finished_before(tx: &mut Connection, lane: LaneId, seq: i64) -> Result<bool, StoreError> {
+    let head: Option<i64> = sql(r"select head from lane where id = $1")
         .bind(lane.0)
-        .fetch_optional(tx)
+        .scalar_optional(tx)
         .await?;
     Ok(head.is_some_and(|head| seq <= head))
 }
@@ -284,21 +275,19 @@ fn cause_columns(cause: &Cause) -> (&str, Option<&str>) {
 }
 
 async fn retry(
-    tx: &mut SqliteConnection,
+    tx: &mut Connection,
     place: Place,
     (until, counts): (Time, Attempt),
     cause: &Cause,
 ) -> Result<(), StoreError> {
     // Waiting is not failing: only what counts as an attempt starts the clock that ends the retries.
     let counted = i64::from(counts == Attempt::Counts);
-    sqlx::query(
-        r"update lane
+    sql(r"update lane
           set ready_at = case when tail > head then $2 end,
               tries = tries + $3,
               failing_since = case when $3 = 1 then coalesce(failing_since, $4) else failing_since end,
               cause_code = $5, cause_message = $6
-          where id = $1",
-    )
+          where id = $1")
     .bind(place.lane.0)
     .bind(until.unix_ms())
     .bind(counted)

@@ -1,13 +1,13 @@
-//! [`Keyed`] on SQLite.
+//! [`Keyed`] in SQL.
 
 use std::time::Duration;
 
+use crate::sql::{Connection, sql};
 use async_trait::async_trait;
 use mantle_model::clock::Time;
 use mantle_model::ids::{ChannelId, MediaId};
-use sqlx::SqliteConnection;
 
-use super::SqliteStore;
+use super::SqlStore;
 use super::rows::{Of, bytes};
 use crate::StoreError;
 use crate::keyed::{KeptAnswer, Keyed, MediaRow};
@@ -20,16 +20,14 @@ const ANSWER_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 const SWEEP_STEP: u32 = 100;
 
 #[async_trait]
-impl Keyed for SqliteStore {
+impl Keyed for SqlStore {
     async fn kv_get(&self, channel: ChannelId, key: &str, now: Time) -> Result<Option<Vec<u8>>, StoreError> {
-        let value = sqlx::query_scalar(
-            r"select value from kv where channel_id = $1 and key = $2 and (until is null or until > $3)",
-        )
-        .bind(channel.0)
-        .bind(key.as_bytes())
-        .bind(now.unix_ms())
-        .fetch_optional(&self.readers)
-        .await?;
+        let value = sql(r"select value from kv where channel_id = $1 and key = $2 and (until is null or until > $3)")
+            .bind(channel.0)
+            .bind(key.as_bytes())
+            .bind(now.unix_ms())
+            .scalar_optional(&self.readers)
+            .await?;
         Ok(value)
     }
 
@@ -50,23 +48,21 @@ impl Keyed for SqliteStore {
             until,
             now,
         };
-        self.write(async move |tx: &mut SqliteConnection| set.apply(tx).await)
-            .await
+        self.write(async move |tx: &mut Connection| set.apply(tx).await).await
     }
 
     async fn kv_count(&self, channel: ChannelId) -> Result<u64, StoreError> {
         let now = self.context.now();
-        let count: i64 =
-            sqlx::query_scalar(r"select count(*) from kv where channel_id = $1 and (until is null or until > $2)")
-                .bind(channel.0)
-                .bind(now.unix_ms())
-                .fetch_one(&self.readers)
-                .await?;
+        let count: i64 = sql(r"select count(*) from kv where channel_id = $1 and (until is null or until > $2)")
+            .bind(channel.0)
+            .bind(now.unix_ms())
+            .scalar(&self.readers)
+            .await?;
         Ok(count.unsigned_abs())
     }
 
     async fn kept_answer(&self, key: &str) -> Result<Option<KeptAnswer>, StoreError> {
-        let row = sqlx::query(r"select request, status, body from kept_answer where key = $1 and until > $2")
+        let row = sql(r"select request, status, body from kept_answer where key = $1 and until > $2")
             .bind(key.as_bytes())
             .bind(self.context.now().unix_ms())
             .fetch_optional(&self.readers)
@@ -85,8 +81,8 @@ impl Keyed for SqliteStore {
 
     async fn keep_answer(&self, key: &str, answer: &KeptAnswer, now: Time) -> Result<(), StoreError> {
         let (key, answer) = (key.as_bytes().to_vec(), answer.clone());
-        self.write(async move |tx: &mut SqliteConnection| {
-            sqlx::query(
+        self.write(async move |tx: &mut Connection| {
+            sql(
                 r"insert into kept_answer (key, request, status, body, until) values ($1, $2, $3, $4, $5)
                   on conflict (key) do update
                   set request = excluded.request, status = excluded.status, body = excluded.body,
@@ -113,12 +109,10 @@ impl Keyed for SqliteStore {
             column: "bytes",
             row: row.id.to_string(),
         })?;
-        self.write(async move |tx: &mut SqliteConnection| {
-            sqlx::query(
-                r"insert into media (id, sha256, name, content_type, bytes, created_at)
+        self.write(async move |tx: &mut Connection| {
+            sql(r"insert into media (id, sha256, name, content_type, bytes, created_at)
                   values ($1, $2, $3, $4, $5, $6)
-                  on conflict (id) do nothing",
-            )
+                  on conflict (id) do nothing")
             .bind(media.id.0)
             .bind(media.sha256.as_slice())
             .bind(bytes(media.name.as_deref()))
@@ -135,7 +129,7 @@ impl Keyed for SqliteStore {
     }
 
     async fn media(&self, id: MediaId) -> Result<Option<MediaRow>, StoreError> {
-        let row = sqlx::query(r"select id, sha256, name, content_type, bytes, created_at from media where id = $1")
+        let row = sql(r"select id, sha256, name, content_type, bytes, created_at from media where id = $1")
             .bind(id.0)
             .fetch_optional(&self.readers)
             .await?;
@@ -156,8 +150,8 @@ impl Keyed for SqliteStore {
 
     async fn name_media(&self, id: MediaId, name: &str) -> Result<(), StoreError> {
         let name = name.to_owned();
-        self.write(async move |tx: &mut SqliteConnection| {
-            sqlx::query(r"update media set name = $2 where id = $1 and name is null")
+        self.write(async move |tx: &mut Connection| {
+            sql(r"update media set name = $2 where id = $1 and name is null")
                 .bind(id.0)
                 .bind(bytes(Some(name.as_str())))
                 .execute(tx)
@@ -169,10 +163,10 @@ impl Keyed for SqliteStore {
 
     async fn erase_media(&self, id: MediaId) -> Result<(), StoreError> {
         let orphans = self
-            .write(async move |tx: &mut SqliteConnection| {
-                let hashes: Vec<Vec<u8>> = sqlx::query_scalar(r"delete from media where id = $1 returning sha256")
+            .write(async move |tx: &mut Connection| {
+                let hashes: Vec<Vec<u8>> = sql(r"delete from media where id = $1 returning sha256")
                     .bind(id.0)
-                    .fetch_all(&mut *tx)
+                    .scalars(&mut *tx)
                     .await?;
                 without_rows(tx, hashes).await
             })
@@ -181,8 +175,8 @@ impl Keyed for SqliteStore {
     }
 
     async fn sweep(&self, now: Time, media_age: Duration) -> Result<u32, StoreError> {
-        self.write(async move |tx: &mut SqliteConnection| {
-            sqlx::query(r"delete from kept_answer where until <= $1; delete from kv where until <= $1")
+        self.write(async move |tx: &mut Connection| {
+            sql(r"delete from kept_answer where until <= $1; delete from kv where until <= $1")
                 .bind(now.unix_ms())
                 .execute(tx)
                 .await?;
@@ -204,18 +198,16 @@ impl Keyed for SqliteStore {
     }
 }
 
-impl SqliteStore {
+impl SqlStore {
     /// One step: rows dropped, and the bytes that nobody names any more.
     async fn drop_media(&self, before: Time) -> Result<(u32, Vec<[u8; 32]>), StoreError> {
-        self.write(async move |tx: &mut SqliteConnection| {
-            let hashes: Vec<Vec<u8>> = sqlx::query_scalar(
-                r"delete from media
+        self.write(async move |tx: &mut Connection| {
+            let hashes: Vec<Vec<u8>> = sql(r"delete from media
                   where id in (select id from media where created_at < $1 order by created_at limit $2)
-                  returning sha256",
-            )
+                  returning sha256")
             .bind(before.unix_ms())
             .bind(SWEEP_STEP)
-            .fetch_all(&mut *tx)
+            .scalars(&mut *tx)
             .await?;
             let rows = u32::try_from(hashes.len()).unwrap_or(u32::MAX);
             Ok((rows, without_rows(tx, hashes).await?))
@@ -231,7 +223,7 @@ impl SqliteStore {
                 OldFile::Whole(sha256) => {
                     // Through the writer, so that a row that is being written counts.
                     let orphans = self
-                        .write(async move |tx: &mut SqliteConnection| without_rows(tx, vec![sha256.to_vec()]).await)
+                        .write(async move |tx: &mut Connection| without_rows(tx, vec![sha256.to_vec()]).await)
                         .await?;
                     self.erase_files(orphans).await?;
                 }
@@ -249,12 +241,12 @@ impl SqliteStore {
 }
 
 /// Those of the hashes that no row has.
-async fn without_rows(tx: &mut SqliteConnection, hashes: Vec<Vec<u8>>) -> Result<Vec<[u8; 32]>, StoreError> {
+async fn without_rows(tx: &mut Connection, hashes: Vec<Vec<u8>>) -> Result<Vec<[u8; 32]>, StoreError> {
     let mut orphans = Vec::new();
     for hash in hashes {
-        let named: bool = sqlx::query_scalar(r"select exists (select 1 from media where sha256 = $1)")
+        let named: bool = sql(r"select exists (select 1 from media where sha256 = $1)")
             .bind(hash.as_slice())
-            .fetch_one(&mut *tx)
+            .scalar(&mut *tx)
             .await?;
         if let (false, Ok(hash)) = (named, <[u8; 32]>::try_from(hash)) {
             orphans.push(hash);
@@ -277,16 +269,15 @@ struct KvSet {
 }
 
 impl KvSet {
-    async fn apply(&self, tx: &mut SqliteConnection) -> Result<bool, StoreError> {
+    async fn apply(&self, tx: &mut Connection) -> Result<bool, StoreError> {
         if let Some(expected) = &self.expected {
-            let present: Option<Vec<u8>> = sqlx::query_scalar(
-                r"select value from kv where channel_id = $1 and key = $2 and (until is null or until > $3)",
-            )
-            .bind(self.channel.0)
-            .bind(self.key.as_slice())
-            .bind(self.now.unix_ms())
-            .fetch_optional(&mut *tx)
-            .await?;
+            let present: Option<Vec<u8>> =
+                sql(r"select value from kv where channel_id = $1 and key = $2 and (until is null or until > $3)")
+                    .bind(self.channel.0)
+                    .bind(self.key.as_slice())
+                    .bind(self.now.unix_ms())
+                    .scalar_optional(&mut *tx)
+                    .await?;
             if present != *expected {
                 return Ok(false);
             }
@@ -298,7 +289,7 @@ impl KvSet {
             }
             None => r"delete from kv where channel_id = $1 and key = $2",
         };
-        let query = sqlx::query(statement).bind(self.channel.0).bind(self.key.as_slice());
+        let query = sql(statement).bind(self.channel.0).bind(self.key.as_slice());
         match &self.value {
             Some(value) => {
                 query

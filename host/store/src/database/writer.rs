@@ -11,10 +11,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::StoreError;
+use crate::sql::{Connection, sql};
 
 /// Jobs of one commit.
 const BATCH_JOBS_MAX: usize = 512;
@@ -55,7 +55,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: SqliteConnection) -> Result<Self, StoreError> {
+    pub(super) fn start(connection: Connection) -> Result<Self, StoreError> {
         let (queue, jobs) = mpsc::channel(QUEUE_JOBS_MAX);
         let bytes = Arc::new(AtomicUsize::new(0));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -80,7 +80,7 @@ impl Writer {
     ) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: AsyncFn(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
+        F: AsyncFn(&mut Connection) -> Result<T, StoreError> + Send + 'static,
         C: FnOnce(&T) + Send + 'static,
     {
         let hold = QueuedBytes::take(&self.bytes, bytes)?;
@@ -160,7 +160,7 @@ struct Queued {
 /// A task with its types forgotten. Not `Send` while running: all run on the writer's thread.
 #[async_trait(?Send)]
 trait Job: Send {
-    async fn attempt(&mut self, connection: &mut SqliteConnection) -> Result<(), StoreError>;
+    async fn attempt(&mut self, connection: &mut Connection) -> Result<(), StoreError>;
     /// On disk: the result of the last attempt goes out.
     fn committed(&mut self);
     fn refused(&mut self, error: StoreError);
@@ -177,10 +177,10 @@ struct Task<T, F, C> {
 impl<T, F, C> Job for Task<T, F, C>
 where
     T: Send + 'static,
-    F: AsyncFn(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
+    F: AsyncFn(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     C: FnOnce(&T) + Send + 'static,
 {
-    async fn attempt(&mut self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    async fn attempt(&mut self, connection: &mut Connection) -> Result<(), StoreError> {
         self.output = None;
         self.output = Some((self.apply)(connection).await?);
         Ok(())
@@ -206,7 +206,7 @@ where
     }
 }
 
-async fn run(mut connection: SqliteConnection, mut jobs: mpsc::Receiver<Queued>) {
+async fn run(mut connection: Connection, mut jobs: mpsc::Receiver<Queued>) {
     while let Some(first) = jobs.recv().await {
         let batch = gather(first, &mut jobs);
         if !batch.is_empty() {
@@ -240,7 +240,7 @@ fn gather(first: Queued, jobs: &mut mpsc::Receiver<Queued>) -> Vec<Queued> {
     batch
 }
 
-async fn commit(connection: &mut SqliteConnection, mut batch: Vec<Queued>) {
+async fn commit(connection: &mut Connection, mut batch: Vec<Queued>) {
     match together(connection, &mut batch).await {
         Ok(()) => batch.iter_mut().for_each(|queued| queued.job.committed()),
         Err(error) => {
@@ -251,7 +251,7 @@ async fn commit(connection: &mut SqliteConnection, mut batch: Vec<Queued>) {
 }
 
 /// The fast path: no savepoints, the first error ends it.
-async fn together(connection: &mut SqliteConnection, batch: &mut [Queued]) -> Result<(), StoreError> {
+async fn together(connection: &mut Connection, batch: &mut [Queued]) -> Result<(), StoreError> {
     execute(connection, "begin immediate").await?;
     for queued in batch {
         queued.job.attempt(connection).await?;
@@ -261,7 +261,7 @@ async fn together(connection: &mut SqliteConnection, batch: &mut [Queued]) -> Re
 
 /// The slow path: whoever fails is undone alone and told; the others are committed. Nobody is told before the commit,
 /// a refusal neither: it may name what another job of the same group wrote, and must be found by who looks for it.
-async fn one_by_one(connection: &mut SqliteConnection, batch: Vec<Queued>) {
+async fn one_by_one(connection: &mut Connection, batch: Vec<Queued>) {
     let mut good = Vec::with_capacity(batch.len());
     let mut refused: Vec<(Queued, StoreError)> = Vec::new();
     if let Err(error) = execute(connection, "begin immediate").await {
@@ -303,7 +303,7 @@ enum Isolated {
     AllUndone(StoreError),
 }
 
-async fn isolated(connection: &mut SqliteConnection, job: &mut dyn Job) -> Isolated {
+async fn isolated(connection: &mut Connection, job: &mut dyn Job) -> Isolated {
     if let Err(error) = execute(connection, "savepoint job").await {
         stop_if_the_disk_lies(&error);
         return Isolated::AllUndone(error);
@@ -330,7 +330,7 @@ async fn isolated(connection: &mut SqliteConnection, job: &mut dyn Job) -> Isola
 }
 
 /// The commit did not happen, or its outcome is unknown: both are mended by doing it again.
-async fn refuse_all(connection: &mut SqliteConnection, batch: Vec<Queued>, error: &StoreError) {
+async fn refuse_all(connection: &mut Connection, batch: Vec<Queued>, error: &StoreError) {
     roll_back(connection, error).await;
     if batch.is_empty() {
         return;
@@ -341,14 +341,14 @@ async fn refuse_all(connection: &mut SqliteConnection, batch: Vec<Queued>, error
     }
 }
 
-async fn roll_back(connection: &mut SqliteConnection, error: &StoreError) {
+async fn roll_back(connection: &mut Connection, error: &StoreError) {
     stop_if_the_disk_lies(error);
     // Fails when SQLite has rolled back already, as it does when the disk is full.
     let _ = execute(connection, "rollback").await;
 }
 
-async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), StoreError> {
-    sqlx::query(sql).execute(connection).await?;
+async fn execute(connection: &mut Connection, text: &'static str) -> Result<(), StoreError> {
+    sql(text).execute(connection).await?;
     Ok(())
 }
 
@@ -399,7 +399,7 @@ mod tests {
         let holder = Arc::clone(&store.store);
         let task = tokio::spawn(async move {
             holder
-                .write(async move |_: &mut SqliteConnection| {
+                .write(async move |_: &mut Connection| {
                     if let Some(started) = started.lock().unwrap().take() {
                         let _ = started.send(());
                     }
@@ -412,8 +412,8 @@ mod tests {
         (release, task)
     }
 
-    async fn put(connection: &mut SqliteConnection, key: &'static str) -> Result<(), StoreError> {
-        sqlx::query("insert into kv (channel_id, key, value) values (1, $1, x'00')")
+    async fn put(connection: &mut Connection, key: &'static str) -> Result<(), StoreError> {
+        sql("insert into kv (channel_id, key, value) values (1, $1, x'00')")
             .bind(key.as_bytes())
             .execute(connection)
             .await?;
@@ -428,9 +428,7 @@ mod tests {
         for key in ["a", "b", "b", "c"] {
             let store = Arc::clone(&test.store);
             jobs.push(tokio::spawn(async move {
-                store
-                    .write(async move |tx: &mut SqliteConnection| put(tx, key).await)
-                    .await
+                store.write(async move |tx: &mut Connection| put(tx, key).await).await
             }));
             // Each must be queued before the next, so that the second "b" is the bad one.
             tokio::task::yield_now().await;
@@ -445,8 +443,8 @@ mod tests {
             }
         }
         assert_eq!(good, 3);
-        let kept: i64 = sqlx::query_scalar("select count(*) from kv")
-            .fetch_one(&test.store.readers)
+        let kept: i64 = sql("select count(*) from kv")
+            .scalar(&test.store.readers)
             .await
             .unwrap();
         assert_eq!(kept, 3);
@@ -456,19 +454,16 @@ mod tests {
     async fn ws_4_who_is_refused_finds_what_it_was_refused_for() {
         let test = TestStore::open().await.unwrap();
         let (release, holder) = held(&test).await;
-        let insert = |store: Arc<crate::sqlite::SqliteStore>| async move {
+        let insert = |store: Arc<crate::database::SqlStore>| async move {
             let refused = store
-                .write(async |tx: &mut SqliteConnection| {
-                    let sql = "insert into kv (channel_id, key, value) values (1, x'07', x'00')";
-                    sqlx::query(sql).execute(tx).await?;
+                .write(async |tx: &mut Connection| {
+                    let text = "insert into kv (channel_id, key, value) values (1, x'07', x'00')";
+                    sql(text).execute(tx).await?;
                     Ok(())
                 })
                 .await
                 .is_err();
-            let there: i64 = sqlx::query_scalar("select count(*) from kv")
-                .fetch_one(&store.readers)
-                .await
-                .unwrap();
+            let there: i64 = sql("select count(*) from kv").scalar(&store.readers).await.unwrap();
             (refused, there)
         };
         let one = tokio::spawn(insert(Arc::clone(&test.store)));
@@ -490,20 +485,15 @@ mod tests {
             let patience = Patience::Exactly(Duration::ZERO);
             store
                 .writer
-                .submit(
-                    patience,
-                    0,
-                    async |tx: &mut SqliteConnection| put(tx, "late").await,
-                    |()| (),
-                )
+                .submit(patience, 0, async |tx: &mut Connection| put(tx, "late").await, |()| ())
                 .await
         });
         tokio::task::yield_now().await;
         release.send(()).unwrap();
         holder.await.unwrap().unwrap();
         assert!(matches!(late.await.unwrap(), Err(StoreError::Busy(_))));
-        let kept: i64 = sqlx::query_scalar("select count(*) from kv")
-            .fetch_one(&test.store.readers)
+        let kept: i64 = sql("select count(*) from kv")
+            .scalar(&test.store.readers)
             .await
             .unwrap();
         assert_eq!(kept, 0);
@@ -512,10 +502,10 @@ mod tests {
     #[tokio::test]
     async fn a10_a_full_disk_refuses_what_does_not_fit_and_recovers() {
         let test = TestStore::open().await.unwrap();
-        let pages = async |sql: &'static str| {
+        let pages = async |text: &'static str| {
             test.store
-                .write(async move |tx: &mut SqliteConnection| {
-                    sqlx::query(sql).execute(tx).await?;
+                .write(async move |tx: &mut Connection| {
+                    sql(text).execute(tx).await?;
                     Ok(())
                 })
                 .await
@@ -526,7 +516,7 @@ mod tests {
         let refused = pages(big).await;
         assert!(matches!(refused, Err(StoreError::Busy(_))), "{refused:?}");
         test.store
-            .write(async |tx: &mut SqliteConnection| put(tx, "small").await)
+            .write(async |tx: &mut Connection| put(tx, "small").await)
             .await
             .unwrap();
         pages("pragma max_page_count = 1000000").await.unwrap();
@@ -542,14 +532,14 @@ mod tests {
             .submit(
                 Patience::Sender,
                 QUEUE_BYTES_MAX + 1,
-                async |tx: &mut SqliteConnection| put(tx, "big").await,
+                async |tx: &mut Connection| put(tx, "big").await,
                 |()| (),
             )
             .await;
         assert!(matches!(outcome, Err(StoreError::Busy(_))));
         // The share was given back.
         test.store
-            .write(async |tx: &mut SqliteConnection| put(tx, "small").await)
+            .write(async |tx: &mut Connection| put(tx, "small").await)
             .await
             .unwrap();
     }
@@ -561,7 +551,7 @@ mod tests {
         let followed = Arc::new(AtomicBool::new(false));
         let (store, told) = (Arc::clone(&test.store), Arc::clone(&followed));
         let caller = tokio::spawn(async move {
-            let apply = async |tx: &mut SqliteConnection| put(tx, "a").await;
+            let apply = async |tx: &mut Connection| put(tx, "a").await;
             let committed = move |&(): &()| told.store(true, Ordering::SeqCst);
             store.writer.submit(Patience::Sender, 0, apply, committed).await
         });
@@ -571,7 +561,7 @@ mod tests {
         holder.await.unwrap().unwrap();
         // A further job comes after the abandoned one.
         test.store
-            .write(async |tx: &mut SqliteConnection| put(tx, "b").await)
+            .write(async |tx: &mut Connection| put(tx, "b").await)
             .await
             .unwrap();
         assert!(followed.load(Ordering::SeqCst));

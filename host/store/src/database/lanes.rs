@@ -1,18 +1,18 @@
-//! [`Lanes`] on SQLite: claiming, waiting, giving back. What a commit does stands in [`super::commit`].
+//! [`Lanes`] in SQL: claiming, waiting, giving back. What a commit does stands in [`super::commit`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::sql::{Connection, Ids, sql};
 use async_trait::async_trait;
 use mantle_model::clock::Time;
 use mantle_model::ids::{ChannelId, IdentityId, LaneId, MessageId, ReceiptId};
-use sqlx::SqliteConnection;
 
 use super::accept::message_id;
 use super::claims::After;
 use super::rows::{self, Of, id_list};
 use super::writer::Patience;
-use super::{SqliteStore, commit, replay};
+use super::{SqlStore, commit, replay};
 use crate::StoreError;
 use crate::lanes::{Change, Claim, ClaimedLane, Effect, Lanes, StoredEvent};
 
@@ -23,7 +23,7 @@ const EVENTS_PER_CLAIM: i64 = 32;
 const CHANGE_BYTES: usize = 256;
 
 #[async_trait]
-impl Lanes for SqliteStore {
+impl Lanes for SqlStore {
     async fn claim(&self, now: Time, limit: u32) -> Result<Vec<ClaimedLane>, StoreError> {
         let limit = limit as usize;
         let turns = self.turns(now, limit).await?;
@@ -63,7 +63,7 @@ impl Lanes for SqliteStore {
             .submit(
                 Patience::Worker,
                 bytes,
-                async move |tx: &mut SqliteConnection| {
+                async move |tx: &mut Connection| {
                     let channel = claims.check(claim)?;
                     commit::apply(tx, &context, (claim.lane, channel), &changes).await
                 },
@@ -94,12 +94,10 @@ impl Lanes for SqliteStore {
     async fn next_ready(&self) -> Result<Option<Time>, StoreError> {
         // Lanes in work keep a time of the past and must not look like work to be done at once.
         let held = self.claims.held();
-        let next: Option<i64> = sqlx::query_scalar(
-            r"select min(ready_at) from lane
-              where ready_at is not null and id not in (select value from json_each($1))",
-        )
+        let next: Option<i64> = sql(r"select min(ready_at) from lane
+              where ready_at is not null and id not in (select value from json_each($1))")
         .bind(id_list(held.into_iter().map(|lane| lane.0)))
-        .fetch_one(&self.readers)
+        .scalar(&self.readers)
         .await?;
         Ok(next.map(Time::from_unix_ms))
     }
@@ -114,8 +112,8 @@ impl Lanes for SqliteStore {
             .submit(
                 Patience::Worker,
                 0,
-                async move |tx: &mut SqliteConnection| {
-                    sqlx::query(r"update lane set ready_at = $2 where channel_id = $1 and ready_at > $2")
+                async move |tx: &mut Connection| {
+                    sql(r"update lane set ready_at = $2 where channel_id = $1 and ready_at > $2")
                         .bind(channel.0)
                         .bind(now.unix_ms())
                         .execute(tx)
@@ -133,14 +131,14 @@ impl Lanes for SqliteStore {
             .submit(
                 Patience::Sender,
                 0,
-                async move |tx: &mut SqliteConnection| replay::again(tx, message, now).await,
+                async move |tx: &mut Connection| replay::again(tx, message, now).await,
                 move |_| claims.wake(),
             )
             .await
     }
 
     async fn open_effects(&self, target: &str, except: Option<MessageId>) -> Result<Vec<Effect>, StoreError> {
-        let rows = sqlx::query(
+        let rows = sql(
             r"select lane_id, seq, step, state, target, fingerprint, remote_id, announced_at, ended_at, code
               from effect
               where target = $1 and state in (0, 2)
@@ -168,20 +166,18 @@ fn change_bytes(change: &Change) -> usize {
         }
 }
 
-impl SqliteStore {
+impl SqlStore {
     /// Ready lanes by channel, oldest first, beginning behind the channel that was served last.
     async fn turns(&self, now: Time, limit: usize) -> Result<Vec<(ChannelId, Vec<LaneId>)>, StoreError> {
         // Jumps from channel to channel in the index instead of reading every ready lane.
-        let mut channels: Vec<i64> = sqlx::query_scalar(
-            r"with recursive ready (id) as (
+        let mut channels: Vec<i64> = sql(r"with recursive ready (id) as (
                   select min(channel_id) from lane where ready_at is not null
                   union all
                   select (select min(channel_id) from lane where ready_at is not null and channel_id > ready.id)
                   from ready where ready.id is not null
               )
-              select id from ready where id is not null order by id",
-        )
-        .fetch_all(&self.readers)
+              select id from ready where id is not null order by id")
+        .scalars(&self.readers)
         .await?;
         if let Some(last) = self.claims.last_channel() {
             let first = channels.partition_point(|channel| *channel <= last.0);
@@ -207,16 +203,14 @@ impl SqliteStore {
     async fn ready_lanes(&self, channel: ChannelId, now: Time, limit: usize) -> Result<Vec<LaneId>, StoreError> {
         // Held lanes keep their time and stand in front: ask for as many more.
         let asked = limit.saturating_add(self.claims.held_of(channel));
-        let ids: Vec<i64> = sqlx::query_scalar(
-            r"select id from lane
+        let ids: Vec<i64> = sql(r"select id from lane
               where channel_id = $1 and ready_at is not null and ready_at <= $2
               order by ready_at, id
-              limit $3",
-        )
+              limit $3")
         .bind(channel.0)
         .bind(now.unix_ms())
         .bind(i64::try_from(asked).unwrap_or(i64::MAX))
-        .fetch_all(&self.readers)
+        .scalars(&self.readers)
         .await?;
         Ok(ids
             .into_iter()
@@ -234,7 +228,7 @@ impl SqliteStore {
         }
         let ids = id_list(taken.iter().map(|claim| claim.lane.0));
         let mut events = self.next_events(&ids, now).await?;
-        let rows = sqlx::query(
+        let rows = sql(
             r"select lane.id, lane.channel_id, lane.direction, lane.key, lane.identity_id, lane.tries, lane.failing_since,
                      lane.ready_at
               from json_each($1) wanted join lane on lane.id = wanted.value",
@@ -266,9 +260,9 @@ impl SqliteStore {
         Ok(claimed)
     }
 
-    async fn next_events(&self, lanes: &str, now: Time) -> Result<HashMap<LaneId, Vec<StoredEvent>>, StoreError> {
+    async fn next_events(&self, lanes: &Ids, now: Time) -> Result<HashMap<LaneId, Vec<StoredEvent>>, StoreError> {
         let mut effects = self.next_effects(lanes).await?;
-        let rows = sqlx::query(
+        let rows = sql(
             r"select event.lane_id, event.seq, event.receipt_id, event.kind, event.key, event.remote_id, event.at,
                      event.accepted_at, event.not_before, event.attempt_no, event.payload
               from json_each($1) wanted
@@ -298,8 +292,8 @@ impl SqliteStore {
         Ok(events)
     }
 
-    async fn next_effects(&self, lanes: &str) -> Result<HashMap<MessageId, Vec<Effect>>, StoreError> {
-        let rows = sqlx::query(
+    async fn next_effects(&self, lanes: &Ids) -> Result<HashMap<MessageId, Vec<Effect>>, StoreError> {
+        let rows = sql(
             r"select effect.lane_id, effect.seq, effect.step, effect.state, effect.target, effect.fingerprint,
                      effect.remote_id, effect.announced_at, effect.ended_at, effect.code
               from json_each($1) wanted

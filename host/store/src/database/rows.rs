@@ -3,26 +3,22 @@
 use mantle_model::clock::Time;
 use mantle_model::inbound::{AliasKind, DeliveryReport, Reach};
 use serde::de::DeserializeOwned;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Decode, Row, Sqlite, Type};
 
 use crate::StoreError;
 use crate::intake::Direction;
 use crate::lanes::EffectState;
+use crate::sql::{FromColumn, Ids, Row};
 
 /// A row of a known table, so that a column that makes no sense can be named.
 #[derive(Clone, Copy)]
 pub(super) struct Of<'r> {
     pub table: &'static str,
-    pub row: &'r SqliteRow,
+    pub row: &'r Row,
 }
 
-impl<'r> Of<'r> {
-    pub(super) fn get<T>(self, column: &'static str) -> Result<T, StoreError>
-    where
-        T: Decode<'r, Sqlite> + Type<Sqlite>,
-    {
-        Ok(self.row.try_get(column)?)
+impl Of<'_> {
+    pub(super) fn get<T: FromColumn>(self, column: &'static str) -> Result<T, StoreError> {
+        self.row.get(column)
     }
 
     pub(super) fn int(self, column: &'static str) -> Result<i64, StoreError> {
@@ -52,7 +48,7 @@ impl<'r> Of<'r> {
     }
 
     pub(super) fn json<T: DeserializeOwned>(self, column: &'static str) -> Result<T, StoreError> {
-        serde_json::from_slice(self.get(column)?).map_err(|_| self.wrong(column))
+        serde_json::from_slice(&self.get::<Vec<u8>>(column)?).map_err(|_| self.wrong(column))
     }
 
     /// A number that stands for a case.
@@ -63,7 +59,7 @@ impl<'r> Of<'r> {
     pub(super) fn wrong(self, column: &'static str) -> StoreError {
         let row = ["id", "lane_id", "identity_id", "channel_id"]
             .into_iter()
-            .find_map(|name| self.row.try_get::<i64, _>(name).ok().map(|id| format!("{name} {id}")))
+            .find_map(|name| self.row.get::<i64>(name).ok().map(|id| format!("{name} {id}")))
             .unwrap_or_default();
         StoreError::Inconsistent {
             table: self.table,
@@ -77,17 +73,9 @@ pub(super) fn json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, StoreError
     serde_json::to_vec(value).map_err(|error| StoreError::Database(sqlx::Error::Encode(Box::new(error))))
 }
 
-/// A list of integers as `json_each` takes it.
-pub(super) fn id_list(ids: impl IntoIterator<Item = i64>) -> String {
-    let mut list = String::from("[");
-    for (place, id) in ids.into_iter().enumerate() {
-        if place > 0 {
-            list.push(',');
-        }
-        list.push_str(&id.to_string());
-    }
-    list.push(']');
-    list
+/// A list of ids, as `json_each` takes it.
+pub(super) fn id_list(ids: impl IntoIterator<Item = i64>) -> Ids {
+    Ids(ids.into_iter().collect())
 }
 
 /// Bytes of an optional text, for a blob column.

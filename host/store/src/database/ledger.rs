@@ -1,16 +1,15 @@
-//! [`Ledger`] on SQLite. Lists show a message once, with the state of its newest attempt.
+//! [`Ledger`] in SQL. Lists show a message once, with the state of its newest attempt.
 
+use crate::sql::{Connection, Row, sql};
 use async_trait::async_trait;
 use mantle_model::clock::Time;
 use mantle_model::ids::{ChannelId, IdentityId, MessageId, ReceiptId};
 use mantle_model::inbound::DeliveryReport;
-use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteRow;
 
 use super::accept::message_id;
 use super::rows::{self, Of, id_list};
 use super::states::{self, Family};
-use super::{SqliteStore, lanes};
+use super::{SqlStore, lanes};
 use crate::StoreError;
 use crate::intake::Direction;
 use crate::lanes::{Effect, Hop};
@@ -41,7 +40,7 @@ macro_rules! message_rows {
 }
 
 #[async_trait]
-impl Ledger for SqliteStore {
+impl Ledger for SqlStore {
     async fn trace(&self, message: MessageId) -> Result<Option<Trace>, StoreError> {
         let mut connection = self.readers.acquire().await?;
         trace(&mut connection, message).await
@@ -78,8 +77,7 @@ impl Ledger for SqliteStore {
         let mut connection = self.readers.acquire().await?;
         // Statuses and other chores carry the id of the message they speak of; only people's lanes hold messages.
         // What we sent comes first: an echo of it has the same id and is not the message itself.
-        let row = sqlx::query(
-            r"select event.no, event.lane_id, event.seq, 0 as ours from event
+        let row = sql(r"select event.no, event.lane_id, event.seq, 0 as ours from event
               join lane on lane.id = event.lane_id
               where event.channel_id = $1 and event.remote_id = $2 and lane.identity_id is not null
               union all
@@ -87,11 +85,10 @@ impl Ledger for SqliteStore {
               join event on event.lane_id = outgoing.lane_id and event.seq = outgoing.seq
               where outgoing.channel_id = $1 and outgoing.remote_id = $2
               order by ours desc, no desc
-              limit 1",
-        )
+              limit 1")
         .bind(channel.0)
         .bind(remote_id.as_bytes())
-        .fetch_optional(&mut *connection)
+        .fetch_optional(&mut connection)
         .await?;
         match row {
             Some(row) => {
@@ -109,11 +106,9 @@ impl Ledger for SqliteStore {
     }
 
     async fn last_traffic(&self, channel: ChannelId) -> Result<(Option<Time>, Option<Time>), StoreError> {
-        let rows = sqlx::query(
-            r"select direction, max(last_at) as last_at from lane
+        let rows = sql(r"select direction, max(last_at) as last_at from lane
               where channel_id = $1 and identity_id is not null
-              group by direction",
-        )
+              group by direction")
         .bind(channel.0)
         .fetch_all(&self.readers)
         .await?;
@@ -131,10 +126,9 @@ impl Ledger for SqliteStore {
 
     async fn backlog(&self) -> Result<u64, StoreError> {
         // A lane with work has a time.
-        let waiting: i64 =
-            sqlx::query_scalar(r"select coalesce(sum(tail - head), 0) from lane where ready_at is not null")
-                .fetch_one(&self.readers)
-                .await?;
+        let waiting: i64 = sql(r"select coalesce(sum(tail - head), 0) from lane where ready_at is not null")
+            .scalar(&self.readers)
+            .await?;
         Ok(waiting.unsigned_abs())
     }
 }
@@ -153,9 +147,9 @@ impl Cursor {
     };
 }
 
-impl SqliteStore {
+impl SqlStore {
     async fn cursor(&self, after: MessageId) -> Result<Option<Cursor>, StoreError> {
-        let row = sqlx::query(r"select no, accepted_at from event where lane_id = $1 and seq = $2")
+        let row = sql(r"select no, accepted_at from event where lane_id = $1 and seq = $2")
             .bind(after.lane.0)
             .bind(after.seq)
             .fetch_optional(&self.readers)
@@ -179,7 +173,7 @@ impl SqliteStore {
     }
 }
 
-fn cursor(row: &SqliteRow) -> Result<Cursor, StoreError> {
+fn cursor(row: &Row) -> Result<Cursor, StoreError> {
     let row = Of { table: "event", row };
     Ok(Cursor {
         accepted_at: row.int("accepted_at")?,
@@ -191,10 +185,10 @@ fn cursor(row: &SqliteRow) -> Result<Cursor, StoreError> {
 /// messages, nor is the news about a send (`learnt`) that must keep its place in the customer's lane; they show only
 /// when a state is asked for, since a dead one must be found.
 async fn candidates(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     filter: &MessageFilter,
     behind: Cursor,
-) -> Result<Vec<SqliteRow>, StoreError> {
+) -> Result<Vec<Row>, StoreError> {
     let statement = if filter.identities.is_some() {
         message_rows!(
             r"from lane join event on event.lane_id = lane.id
@@ -226,7 +220,7 @@ async fn candidates(
               limit $5"
         )
     };
-    let rows = sqlx::query(statement)
+    let rows = sql(statement)
         .bind(filter.from.map_or(i64::MIN, Time::unix_ms))
         .bind(filter.to.map_or(i64::MAX, Time::unix_ms))
         .bind(behind.accepted_at)
@@ -240,7 +234,7 @@ async fn candidates(
     Ok(rows)
 }
 
-async fn with_states(connection: &mut SqliteConnection, rows: &[SqliteRow]) -> Result<Vec<MessageRow>, StoreError> {
+async fn with_states(connection: &mut Connection, rows: &[Row]) -> Result<Vec<MessageRow>, StoreError> {
     let newest = rows
         .iter()
         .map(|row| newest(Of { table: "event", row }))
@@ -286,11 +280,11 @@ fn message_row(row: Of<'_>, newest: MessageId, facts: &states::Facts) -> Result<
 }
 
 /// The message that was asked for, with what all attempts of it did.
-async fn trace(connection: &mut SqliteConnection, message: MessageId) -> Result<Option<Trace>, StoreError> {
+async fn trace(connection: &mut Connection, message: MessageId) -> Result<Option<Trace>, StoreError> {
     let Some(family) = states::family(connection, message).await? else {
         return Ok(None);
     };
-    let rows = sqlx::query(message_rows!(
+    let rows = sql(message_rows!(
         r"from event join lane on lane.id = event.lane_id where event.lane_id = $1 and event.seq = $2"
     ))
     .bind(message.lane.0)
@@ -300,7 +294,7 @@ async fn trace(connection: &mut SqliteConnection, message: MessageId) -> Result<
     let Some(row) = with_states(connection, &rows).await?.pop() else {
         return Ok(None);
     };
-    let own = sqlx::query(
+    let own = sql(
         r"select event.receipt_id, event.payload, lane.head, lane.tries, lane.ready_at
           from event join lane on lane.id = event.lane_id
           where event.lane_id = $1 and event.seq = $2",
@@ -327,8 +321,8 @@ async fn trace(connection: &mut SqliteConnection, message: MessageId) -> Result<
     }))
 }
 
-async fn effects(connection: &mut SqliteConnection, family: &Family) -> Result<Vec<(u32, Effect)>, StoreError> {
-    let rows = sqlx::query(
+async fn effects(connection: &mut Connection, family: &Family) -> Result<Vec<(u32, Effect)>, StoreError> {
+    let rows = sql(
         r"select event.attempt_no, effect.lane_id, effect.step, effect.state, effect.target, effect.fingerprint,
                  effect.remote_id, effect.announced_at, effect.ended_at, effect.code
           from event join effect on effect.lane_id = event.lane_id and effect.seq = event.seq
@@ -347,13 +341,11 @@ async fn effects(connection: &mut SqliteConnection, family: &Family) -> Result<V
         .collect()
 }
 
-async fn hops(connection: &mut SqliteConnection, family: &Family) -> Result<Vec<Hop>, StoreError> {
-    let rows = sqlx::query(
-        r"select hop.lane_id, hop.at, hop.what, hop.code, hop.detail
+async fn hops(connection: &mut Connection, family: &Family) -> Result<Vec<Hop>, StoreError> {
+    let rows = sql(r"select hop.lane_id, hop.at, hop.what, hop.code, hop.detail
           from event join hop on hop.lane_id = event.lane_id and hop.seq = event.seq
           where event.lane_id = $1 and (event.seq = $2 or event.origin_seq = $2)
-          order by hop.no",
-    )
+          order by hop.no")
     .bind(family.lane.0)
     .bind(family.origin)
     .fetch_all(connection)
@@ -374,8 +366,8 @@ async fn hops(connection: &mut SqliteConnection, family: &Family) -> Result<Vec<
 /// (remote id, report, time, code)
 type Report = (String, DeliveryReport, Time, Option<String>);
 
-async fn reports(connection: &mut SqliteConnection, family: &Family) -> Result<Vec<Report>, StoreError> {
-    let rows = sqlx::query(
+async fn reports(connection: &mut Connection, family: &Family) -> Result<Vec<Report>, StoreError> {
+    let rows = sql(
         r"select report.channel_id, report.remote_id, report.rank, report.at, report.code
           from event
           join outgoing on outgoing.lane_id = event.lane_id and outgoing.seq = event.seq

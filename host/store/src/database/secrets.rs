@@ -1,7 +1,7 @@
 //! Rows of sealed values. Sealing happens before the writer is asked, opening after the rows are read.
 
+use crate::sql::{Connection, sql};
 use mantle_model::secret::{Secret, Secrets};
-use sqlx::SqliteConnection;
 
 use super::rows::Of;
 use crate::StoreError;
@@ -37,17 +37,17 @@ pub(super) fn seal_all(
 
 /// Takes away what the owner had and writes these.
 pub(super) async fn replace(
-    tx: &mut SqliteConnection,
+    tx: &mut Connection,
     (owner, id): (&'static str, i64),
     rows: &[SealedRow],
 ) -> Result<(), StoreError> {
-    sqlx::query(r"delete from secret where owner = $1 and owner_id = $2")
+    sql(r"delete from secret where owner = $1 and owner_id = $2")
         .bind(owner)
         .bind(id)
         .execute(&mut *tx)
         .await?;
     for row in rows {
-        sqlx::query(
+        sql(
             r"insert into secret (owner, owner_id, name, place, key_id, nonce, sealed)
               values ($1, $2, $3, $4, $5, $6, $7)",
         )
@@ -65,15 +65,13 @@ pub(super) async fn replace(
 }
 
 pub(super) async fn open_all(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     key: &Key,
     (owner, id): (&'static str, i64),
 ) -> Result<Secrets, StoreError> {
-    let rows = sqlx::query(
-        r"select name, place, key_id, nonce, sealed from secret
+    let rows = sql(r"select name, place, key_id, nonce, sealed from secret
           where owner = $1 and owner_id = $2
-          order by name, place",
-    )
+          order by name, place")
     .bind(owner)
     .bind(id)
     .fetch_all(connection)

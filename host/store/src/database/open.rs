@@ -5,10 +5,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Row, SqliteConnection, SqlitePool};
 
 use crate::StoreError;
+use crate::sql::{Connection, Pool, sql};
 
 /// Before 3.51.3 a checkpoint that met a reset of the write-ahead log could corrupt the file.
 const VERSION_MIN: (u32, u32, u32) = (3, 51, 3);
@@ -63,7 +64,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
 
 /// The one connection that writes. `FULL` makes every commit reach the disk before it returns: `NORMAL` would
 /// lose acknowledged messages when the power fails.
-pub(super) async fn writing(path: &Path) -> Result<SqliteConnection, StoreError> {
+pub(super) async fn writing(path: &Path) -> Result<Connection, StoreError> {
     let connection = options(path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
@@ -71,21 +72,20 @@ pub(super) async fn writing(path: &Path) -> Result<SqliteConnection, StoreError>
         .pragma("journal_size_limit", JOURNAL_SIZE_MAX)
         .connect()
         .await?;
-    Ok(connection)
+    Ok(Connection::Sqlite(connection))
 }
 
-pub(super) fn reading(path: &Path) -> SqlitePool {
-    SqlitePoolOptions::new()
+pub(super) fn reading(path: &Path) -> Pool {
+    let pool = SqlitePoolOptions::new()
         .max_connections(READERS_MAX)
         .acquire_timeout(READER_WAIT)
-        .connect_lazy_with(options(path).read_only(true))
+        .connect_lazy_with(options(path).read_only(true));
+    Pool::Sqlite(pool)
 }
 
-pub(super) async fn check_version(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let row = sqlx::query("select sqlite_version() as version")
-        .fetch_one(connection)
-        .await?;
-    let version: String = row.try_get("version")?;
+pub(super) async fn check_version(connection: &mut Connection) -> Result<(), StoreError> {
+    let version: Vec<u8> = sql("select sqlite_version()").scalar(connection).await?;
+    let version = String::from_utf8_lossy(&version);
     if parse_version(&version).is_some_and(|version| version >= VERSION_MIN) {
         return Ok(());
     }

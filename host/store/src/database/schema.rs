@@ -2,16 +2,14 @@
 
 use std::path::Path;
 
-use sqlx::{Row, SqliteConnection};
-
 use crate::StoreError;
+use crate::sql::{Connection, built, sql};
 
 /// In order; the place in the list, from 1, is the version a database has after it. Released ones never change.
 const MIGRATIONS: &[&str] = &[include_str!("../../schema/sqlite/0001_start.sql")];
 
-pub(super) async fn bring_up_to_date(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
-    let row = sqlx::query("pragma user_version").fetch_one(&mut *connection).await?;
-    let have = row.try_get::<i64, _>(0)?;
+pub(super) async fn bring_up_to_date(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let have: i64 = sql("pragma user_version").scalar(&mut *connection).await?;
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     if have > known {
         return Err(StoreError::Unusable(format!(
@@ -29,21 +27,21 @@ pub(super) async fn bring_up_to_date(connection: &mut SqliteConnection, path: &P
 }
 
 /// A crash in between leaves the version before it: SQLite rolls schema changes back like any other.
-async fn apply(connection: &mut SqliteConnection, version: i64, migration: &'static str) -> Result<(), StoreError> {
+async fn apply(connection: &mut Connection, version: i64, migration: &'static str) -> Result<(), StoreError> {
     tracing::info!(version, "Bringing the database to schema version {version}");
-    sqlx::raw_sql("begin immediate").execute(&mut *connection).await?;
+    sql("begin immediate").execute(&mut *connection).await?;
     let done = async {
-        sqlx::raw_sql(migration).execute(&mut *connection).await?;
+        connection.script(migration).await?;
         // A pragma takes no parameters; the number is ours.
-        let stamp = sqlx::AssertSqlSafe(format!("pragma user_version = {version}"));
-        sqlx::raw_sql(stamp).execute(&mut *connection).await?;
-        sqlx::raw_sql("commit").execute(&mut *connection).await
+        let stamp = format!("pragma user_version = {version}");
+        built(stamp).execute(&mut *connection).await?;
+        sql("commit").execute(&mut *connection).await
     }
     .await;
     if let Err(error) = done {
         // The first error is the one to tell.
-        let _ = sqlx::raw_sql("rollback").execute(&mut *connection).await;
-        return Err(error.into());
+        let _ = sql("rollback").execute(&mut *connection).await;
+        return Err(error);
     }
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! Receipts and events inside the writer's transaction: dedupe, identity, lane, event.
 
+use crate::sql::{Connection, sql};
 use mantle_model::clock::Time;
 use mantle_model::ids::{ChannelId, IdentityId, LaneId, MessageId, ReceiptId};
 use sha2::{Digest, Sha256};
-use sqlx::SqliteConnection;
 
 use super::Context;
 use super::identities::{self, Sender};
@@ -14,7 +14,7 @@ use crate::intake::{Accepted, AcceptedEvent, LaneKey, NewEvent, NewReceipt, Orig
 /// The receipt, its headers sealed already, with what was made of its events. A receipt of which everything was told
 /// before is not kept again.
 pub(super) async fn receipt_with_events(
-    tx: &mut SqliteConnection,
+    tx: &mut Connection,
     context: &Context,
     (receipt, headers): (&NewReceipt, &[u8]),
     events: &[NewEvent],
@@ -60,32 +60,29 @@ fn only_duplicates(accepted: &[AcceptedEvent]) -> Option<MessageId> {
     first
 }
 
-async fn receipt_of(tx: &mut SqliteConnection, message: MessageId) -> Result<Option<ReceiptId>, StoreError> {
-    let receipt: Option<Option<i64>> =
-        sqlx::query_scalar(r"select receipt_id from event where lane_id = $1 and seq = $2")
-            .bind(message.lane.0)
-            .bind(message.seq)
-            .fetch_optional(tx)
-            .await?;
+async fn receipt_of(tx: &mut Connection, message: MessageId) -> Result<Option<ReceiptId>, StoreError> {
+    let receipt: Option<Option<i64>> = sql(r"select receipt_id from event where lane_id = $1 and seq = $2")
+        .bind(message.lane.0)
+        .bind(message.seq)
+        .scalar_optional(tx)
+        .await?;
     Ok(receipt.flatten().map(ReceiptId))
 }
 
 /// Counts the delivery with an unread receipt of the same body, if there is one.
-async fn unread_twin(tx: &mut SqliteConnection, receipt: &NewReceipt) -> Result<Option<ReceiptId>, StoreError> {
+async fn unread_twin(tx: &mut Connection, receipt: &NewReceipt) -> Result<Option<ReceiptId>, StoreError> {
     let (channel, workspace) = origin_columns(receipt.origin);
-    let twin: Option<i64> = sqlx::query_scalar(
-        r"update receipt set deliveries = deliveries + 1
+    let twin: Option<i64> = sql(r"update receipt set deliveries = deliveries + 1
           where id = (select id from receipt
                       where body_sha256 = $1 and state <> 0 and path = $2
                         and channel_id is $3 and workspace_id is $4
                       order by id limit 1)
-          returning id",
-    )
+          returning id")
     .bind(body_hash(receipt))
     .bind(receipt.hook.path_and_query.as_bytes())
     .bind(channel)
     .bind(workspace)
-    .fetch_optional(tx)
+    .scalar_optional(tx)
     .await?;
     Ok(twin.map(ReceiptId))
 }
@@ -110,10 +107,10 @@ pub(super) fn state_columns(state: &ReceiptState) -> (i64, Option<&[u8]>, Option
     }
 }
 
-async fn insert_receipt(tx: &mut SqliteConnection, receipt: &NewReceipt, headers: &[u8]) -> Result<(), StoreError> {
+async fn insert_receipt(tx: &mut Connection, receipt: &NewReceipt, headers: &[u8]) -> Result<(), StoreError> {
     let (channel, workspace) = origin_columns(receipt.origin);
     let (state, problem, next_at) = state_columns(&receipt.state);
-    sqlx::query(
+    sql(
         r"insert into receipt (id, channel_id, workspace_id, method, path, headers, body, body_sha256,
                                received_at, state, problem, next_at)
           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
@@ -137,7 +134,7 @@ async fn insert_receipt(tx: &mut SqliteConnection, receipt: &NewReceipt, headers
 }
 
 pub(super) async fn accept_events(
-    tx: &mut SqliteConnection,
+    tx: &mut Connection,
     context: &Context,
     receipt: Option<ReceiptId>,
     events: &[NewEvent],
@@ -151,7 +148,7 @@ pub(super) async fn accept_events(
 }
 
 async fn accept_event(
-    tx: &mut SqliteConnection,
+    tx: &mut Connection,
     context: &Context,
     receipt: Option<ReceiptId>,
     event: &NewEvent,
@@ -188,12 +185,10 @@ async fn accept_event(
     Ok(AcceptedEvent::New { message, identity })
 }
 
-async fn count_delivery(tx: &mut SqliteConnection, event: &NewEvent) -> Result<Option<MessageId>, StoreError> {
-    let row = sqlx::query(
-        r"update dedupe set deliveries = deliveries + 1
+async fn count_delivery(tx: &mut Connection, event: &NewEvent) -> Result<Option<MessageId>, StoreError> {
+    let row = sql(r"update dedupe set deliveries = deliveries + 1
           where channel_id = $1 and direction = $2 and key = $3
-          returning lane_id, seq",
-    )
+          returning lane_id, seq")
     .bind(event.channel.0)
     .bind(direction_number(event.direction))
     .bind(event.key.as_bytes())
@@ -218,7 +213,7 @@ pub(super) fn message_id(row: Of<'_>) -> Result<MessageId, StoreError> {
 /// Takes the next place in the lane and puts the event there. A time that is set already stays: a lane being worked or
 /// put off is not made ready by an arrival, so an arrival never brings a second worker.
 async fn join_lane(
-    tx: &mut SqliteConnection,
+    tx: &mut Connection,
     context: &Context,
     (receipt, event): (Option<ReceiptId>, &NewEvent),
     (key, identity): (&str, Option<IdentityId>),
@@ -226,7 +221,7 @@ async fn join_lane(
     let now = context.now();
     let ready_at = event.not_before.unwrap_or(now).max(now);
     // Three statements in one call: each call is a trip to SQLite's thread and back, which costs more than they do.
-    let row = sqlx::query(
+    let row = sql(
         r"insert into lane (id, channel_id, direction, key, identity_id, tail, ready_at, last_at)
           values ($1, $2, $3, $4, $5, 1, $6, $7)
           on conflict (channel_id, direction, key) do update
@@ -263,8 +258,8 @@ async fn join_lane(
 }
 
 /// The channel's workspace; a channel that is unknown has none.
-pub(super) async fn workspace_of(tx: &mut SqliteConnection, channel: ChannelId) -> Result<Option<i64>, StoreError> {
-    let row = sqlx::query(r"select workspace_id from channel where id = $1")
+pub(super) async fn workspace_of(tx: &mut Connection, channel: ChannelId) -> Result<Option<i64>, StoreError> {
+    let row = sql(r"select workspace_id from channel where id = $1")
         .bind(channel.0)
         .fetch_optional(tx)
         .await?;

@@ -1,18 +1,17 @@
-//! [`Intake`] on SQLite.
+//! [`Intake`] in SQL.
 
 use std::sync::Arc;
 
+use crate::sql::{Connection, Row, sql};
 use async_trait::async_trait;
 use mantle_model::clock::Time;
 use mantle_model::hook::Hook;
 use mantle_model::ids::{ChannelId, ReceiptId, WorkspaceId};
 use mantle_model::secret::Secret;
-use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteRow;
 
 use super::rows::Of;
 use super::writer::Patience;
-use super::{SqliteStore, accept};
+use super::{SqlStore, accept};
 use crate::StoreError;
 use crate::intake::{Accepted, AcceptedEvent, Intake, NewEvent, NewReceipt, Origin, ReceiptState, Unparsed};
 use crate::seal::{Key, Place, Sealed};
@@ -28,7 +27,7 @@ fn weight(events: &[NewEvent]) -> usize {
 }
 
 #[async_trait]
-impl Intake for SqliteStore {
+impl Intake for SqlStore {
     async fn accept(&self, receipt: NewReceipt, events: Vec<NewEvent>) -> Result<Accepted, StoreError> {
         let bytes = receipt.hook.body.len() + ROW_BYTES + weight(&events);
         let context = self.context.clone();
@@ -38,7 +37,7 @@ impl Intake for SqliteStore {
             .submit(
                 Patience::Sender,
                 bytes,
-                async move |tx: &mut SqliteConnection| {
+                async move |tx: &mut Connection| {
                     accept::receipt_with_events(tx, &context, (&receipt, &headers), &events).await
                 },
                 move |accepted: &Accepted| claims.wake_for(&accepted.events),
@@ -54,14 +53,14 @@ impl Intake for SqliteStore {
             .submit(
                 Patience::Sender,
                 bytes,
-                async move |tx: &mut SqliteConnection| accept::accept_events(tx, &context, None, &events).await,
+                async move |tx: &mut Connection| accept::accept_events(tx, &context, None, &events).await,
                 move |accepted: &Vec<AcceptedEvent>| claims.wake_for(accepted),
             )
             .await
     }
 
     async fn unparsed(&self, now: Time, limit: u32) -> Result<Vec<Unparsed>, StoreError> {
-        let rows = sqlx::query(
+        let rows = sql(
             r"select id, channel_id, workspace_id, method, path, headers, body, received_at, tries
               from receipt
               where state = 1 and next_at <= $1
@@ -88,9 +87,9 @@ impl Intake for SqliteStore {
             .submit(
                 Patience::Worker,
                 bytes,
-                async move |tx: &mut SqliteConnection| {
+                async move |tx: &mut Connection| {
                     let (number, problem, next_at) = accept::state_columns(&state);
-                    let changed = sqlx::query(
+                    let changed = sql(
                         r"update receipt set state = $2, problem = $3, next_at = $4, tries = tries + 1 where id = $1",
                     )
                     .bind(id.0)
@@ -99,7 +98,7 @@ impl Intake for SqliteStore {
                     .bind(next_at)
                     .execute(&mut *tx)
                     .await?;
-                    if changed.rows_affected() == 0 {
+                    if changed == 0 {
                         return Err(StoreError::NotFound("receipt"));
                     }
                     let events = accept::accept_events(tx, &context, Some(id), &events).await?;
@@ -111,7 +110,7 @@ impl Intake for SqliteStore {
     }
 
     async fn receipt(&self, id: ReceiptId) -> Result<Option<NewReceipt>, StoreError> {
-        let row = sqlx::query(
+        let row = sql(
             r"select id, channel_id, workspace_id, method, path, headers, body, received_at, state, problem, next_at
               from receipt where id = $1",
         )
@@ -142,7 +141,7 @@ impl Intake for SqliteStore {
     }
 }
 
-fn unparsed(row: &SqliteRow, key: &Key) -> Result<Unparsed, StoreError> {
+fn unparsed(row: &Row, key: &Key) -> Result<Unparsed, StoreError> {
     let row = Of { table: "receipt", row };
     Ok(Unparsed {
         id: ReceiptId(row.int("id")?),

@@ -1,8 +1,8 @@
 //! Rows of channels.
 
+use crate::sql::{Connection, sql};
 use mantle_model::clock::Time;
 use mantle_model::ids::{ChannelId, WorkspaceId};
-use sqlx::SqliteConnection;
 
 use super::super::rows::{Of, bytes, json};
 use super::super::secrets;
@@ -13,14 +13,12 @@ use crate::{Conflict, StoreError};
 
 /// There is one writer, so between this look and the write nobody else can take the account. A channel whose
 /// account is not known yet takes none.
-pub(super) async fn check_free(tx: &mut SqliteConnection, channel: &Channel) -> Result<(), StoreError> {
+pub(super) async fn check_free(tx: &mut Connection, channel: &Channel) -> Result<(), StoreError> {
     if channel.external_id.is_empty() || channel.status == ChannelStatus::Archived {
         return Ok(());
     }
-    let taken = sqlx::query(
-        r"select id, workspace_id from channel
-          where plugin = $1 and external_id = $2 and status <> 'archived' and id <> $3",
-    )
+    let taken = sql(r"select id, workspace_id from channel
+          where plugin = $1 and external_id = $2 and status <> 'archived' and id <> $3")
     .bind(channel.plugin.as_str())
     .bind(channel.external_id.as_bytes())
     .bind(channel.id.0)
@@ -37,8 +35,8 @@ pub(super) async fn check_free(tx: &mut SqliteConnection, channel: &Channel) -> 
     }))
 }
 
-pub(super) async fn write(tx: &mut SqliteConnection, channel: &Channel) -> Result<(), StoreError> {
-    sqlx::query(
+pub(super) async fn write(tx: &mut Connection, channel: &Channel) -> Result<(), StoreError> {
+    sql(
         r"insert into channel (id, workspace_id, plugin, name, external_id, external_name, fields, status,
                                status_cause, status_since, notices, settings, refused_groups, created_at, updated_at)
           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
@@ -68,12 +66,8 @@ pub(super) async fn write(tx: &mut SqliteConnection, channel: &Channel) -> Resul
     Ok(())
 }
 
-pub(super) async fn read(
-    connection: &mut SqliteConnection,
-    key: &Key,
-    id: ChannelId,
-) -> Result<Option<Channel>, StoreError> {
-    let row = sqlx::query(
+pub(super) async fn read(connection: &mut Connection, key: &Key, id: ChannelId) -> Result<Option<Channel>, StoreError> {
+    let row = sql(
         r"select id, workspace_id, plugin, name, external_id, external_name, fields, status, status_cause,
                  status_since, notices, settings, refused_groups, created_at, updated_at
           from channel where id = $1",
@@ -140,8 +134,8 @@ pub(super) fn change(channel: &mut Channel, change: &ChannelChange, now: Time) {
 }
 
 /// The row, its secrets and whatever hooks left while it was being set up. Receipts stay until their time is over.
-pub(super) async fn forget(tx: &mut SqliteConnection, id: ChannelId) -> Result<(), StoreError> {
-    sqlx::query(
+pub(super) async fn forget(tx: &mut Connection, id: ChannelId) -> Result<(), StoreError> {
+    sql(
         r"delete from effect where lane_id in (select id from lane where channel_id = $1);
           delete from ending where lane_id in (select id from lane where channel_id = $1);
           delete from hop where lane_id in (select id from lane where channel_id = $1);

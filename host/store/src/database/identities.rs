@@ -1,9 +1,9 @@
 //! Who a set of aliases names, and what an identity goes by. Runs inside the writer's transaction.
 
+use crate::sql::{Connection, built, sql};
 use mantle_model::clock::Time;
 use mantle_model::ids::{ChannelId, IdentityId};
 use mantle_model::inbound::{Alias, AliasKind};
-use sqlx::SqliteConnection;
 
 use super::Context;
 use super::rows::{Of, alias_number, bytes};
@@ -22,7 +22,7 @@ pub(super) struct Sender<'a> {
 
 /// Finds the identity or makes it, gives it the aliases that nobody has, refreshes name, language and window.
 pub(super) async fn resolve(
-    tx: &mut SqliteConnection,
+    tx: &mut Connection,
     context: &Context,
     sender: Sender<'_>,
 ) -> Result<IdentityId, StoreError> {
@@ -41,7 +41,7 @@ pub(super) async fn resolve(
 
 /// The identity that each alias names now, in the order of the aliases.
 pub(super) async fn owners(
-    tx: &mut SqliteConnection,
+    tx: &mut Connection,
     channel: ChannelId,
     aliases: &[Alias],
 ) -> Result<Vec<Option<IdentityId>>, StoreError> {
@@ -56,8 +56,7 @@ pub(super) async fn owners(
             "select {place} as place, identity_id from alias where channel_id = $1 and kind = ${kind} and value = ${value}"
         )
     });
-    let question = sqlx::AssertSqlSafe(looks.collect::<Vec<_>>().join(" union all "));
-    let mut query = sqlx::query(question).bind(channel.0);
+    let mut query = built(looks.collect::<Vec<_>>().join(" union all ")).bind(channel.0);
     for alias in aliases {
         query = query.bind(alias_number(alias.kind)).bind(alias.value.as_bytes());
     }
@@ -83,13 +82,8 @@ pub(super) fn best(aliases: &[Alias], owners: &[Option<IdentityId>]) -> Option<I
         .map(|(_, owner)| owner)
 }
 
-async fn create(
-    tx: &mut SqliteConnection,
-    identity: IdentityId,
-    sender: Sender<'_>,
-    now: Time,
-) -> Result<(), StoreError> {
-    sqlx::query(
+async fn create(tx: &mut Connection, identity: IdentityId, sender: Sender<'_>, now: Time) -> Result<(), StoreError> {
+    sql(
         r"insert into identity (id, channel_id, name, language, last_inbound_at, created_at)
           values ($1, $2, $3, $4, $5, $6)",
     )
@@ -105,9 +99,8 @@ async fn create(
 }
 
 /// Writes nothing when nothing changes, which is the case for most messages but for their time.
-async fn refresh(tx: &mut SqliteConnection, identity: IdentityId, sender: Sender<'_>) -> Result<(), StoreError> {
-    sqlx::query(
-        r"update identity
+async fn refresh(tx: &mut Connection, identity: IdentityId, sender: Sender<'_>) -> Result<(), StoreError> {
+    sql(r"update identity
           set name = coalesce($2, name),
               language = coalesce($3, language),
               last_inbound_at = case when $4 is null then last_inbound_at
@@ -116,8 +109,7 @@ async fn refresh(tx: &mut SqliteConnection, identity: IdentityId, sender: Sender
           where id = $1
             and (($2 is not null and name is not $2)
               or ($3 is not null and language is not $3)
-              or ($4 is not null and (coalesce(last_inbound_at, $4 - 1) < $4 or window_closed <> 0)))",
-    )
+              or ($4 is not null and (coalesce(last_inbound_at, $4 - 1) < $4 or window_closed <> 0)))")
     .bind(identity.0)
     .bind(bytes(sender.name))
     .bind(bytes(sender.language))
@@ -128,12 +120,10 @@ async fn refresh(tx: &mut SqliteConnection, identity: IdentityId, sender: Sender
 }
 
 /// The customer wrote in a lane that is addressed by identity.
-pub(super) async fn open_window(tx: &mut SqliteConnection, identity: IdentityId, at: Time) -> Result<(), StoreError> {
-    sqlx::query(
-        r"update identity
+pub(super) async fn open_window(tx: &mut Connection, identity: IdentityId, at: Time) -> Result<(), StoreError> {
+    sql(r"update identity
           set last_inbound_at = max(coalesce(last_inbound_at, $2), $2), window_closed = 0
-          where id = $1",
-    )
+          where id = $1")
     .bind(identity.0)
     .bind(at.unix_ms())
     .execute(tx)
@@ -143,7 +133,7 @@ pub(super) async fn open_window(tx: &mut SqliteConnection, identity: IdentityId,
 
 /// Adds what has no owner. What another identity has stays there, but for handles: those move on with their user.
 pub(super) async fn add_aliases(
-    tx: &mut SqliteConnection,
+    tx: &mut Connection,
     (channel, identity): (ChannelId, IdentityId),
     aliases: &[Alias],
     owners: &[Option<IdentityId>],
@@ -155,7 +145,7 @@ pub(super) async fn add_aliases(
             Some(owner) => *owner != identity && alias.kind == AliasKind::Handle,
         };
         if take {
-            sqlx::query(
+            sql(
                 r"insert into alias (channel_id, kind, value, identity_id, since) values ($1, $2, $3, $4, $5)
                   on conflict (channel_id, kind, value)
                   do update set identity_id = excluded.identity_id, since = excluded.since where kind = 3",
@@ -173,8 +163,8 @@ pub(super) async fn add_aliases(
 }
 
 /// Follows an identity that was joined into an older one. None: there is no such identity.
-pub(super) async fn present(tx: &mut SqliteConnection, identity: IdentityId) -> Result<Option<IdentityId>, StoreError> {
-    let row = sqlx::query(r"select id, joined_into from identity where id = $1")
+pub(super) async fn present(tx: &mut Connection, identity: IdentityId) -> Result<Option<IdentityId>, StoreError> {
+    let row = sql(r"select id, joined_into from identity where id = $1")
         .bind(identity.0)
         .fetch_optional(tx)
         .await?;

@@ -1,26 +1,26 @@
-//! [`Directory`] on SQLite: workspaces and channels.
+//! [`Directory`] in SQL: workspaces and channels.
 
 mod channels;
 mod workspaces;
 
+use crate::sql::{Connection, sql};
 use async_trait::async_trait;
 use mantle_model::clock::Time;
 use mantle_model::ids::{ChannelId, WorkspaceId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::SqliteConnection;
 
 use super::rows::Of;
-use super::{SqliteStore, secrets};
+use super::{SqlStore, secrets};
 use crate::StoreError;
 use crate::directory::{Channel, ChannelChange, Directory, Workspace, WorkspaceChange};
 
 #[async_trait]
-impl Directory for SqliteStore {
+impl Directory for SqlStore {
     async fn create_workspace(&self, workspace: &Workspace) -> Result<(), StoreError> {
         let sealed = workspaces::seal(&self.key, workspace.id, &workspace.token)?;
         let workspace = workspace.clone();
-        self.write(async move |tx: &mut SqliteConnection| {
+        self.write(async move |tx: &mut Connection| {
             workspaces::check_free(tx, &workspace).await?;
             workspaces::write(tx, &workspace).await?;
             secrets::replace(tx, (secrets::OF_WORKSPACE, workspace.id.0), &sealed).await
@@ -35,10 +35,9 @@ impl Directory for SqliteStore {
 
     async fn workspaces(&self) -> Result<Vec<Workspace>, StoreError> {
         let mut connection = self.readers.acquire().await?;
-        let ids: Vec<i64> =
-            sqlx::query_scalar(r"select id from workspace where status <> 'archived' order by created_at, id")
-                .fetch_all(&mut *connection)
-                .await?;
+        let ids: Vec<i64> = sql(r"select id from workspace where status <> 'archived' order by created_at, id")
+            .scalars(&mut connection)
+            .await?;
         let mut found = Vec::with_capacity(ids.len());
         for id in ids {
             found.extend(workspaces::read(&mut connection, &self.key, WorkspaceId(id)).await?);
@@ -58,7 +57,7 @@ impl Directory for SqliteStore {
             .as_ref()
             .map(|token| workspaces::seal(&key, id, token))
             .transpose()?;
-        self.write(async move |tx: &mut SqliteConnection| {
+        self.write(async move |tx: &mut Connection| {
             // Before reading: a new token must not depend on the old one's being readable.
             if let Some(sealed) = &sealed {
                 secrets::replace(tx, (secrets::OF_WORKSPACE, id.0), sealed).await?;
@@ -78,7 +77,7 @@ impl Directory for SqliteStore {
         let owner = (secrets::OF_CHANNEL, channel.id.0);
         let sealed = secrets::seal_all(&self.key, owner, &channel.secrets)?;
         let channel = channel.clone();
-        self.write(async move |tx: &mut SqliteConnection| {
+        self.write(async move |tx: &mut Connection| {
             channels::check_free(tx, &channel).await?;
             channels::write(tx, &channel).await?;
             secrets::replace(tx, owner, &sealed).await
@@ -93,13 +92,11 @@ impl Directory for SqliteStore {
 
     async fn channels(&self, workspace: Option<WorkspaceId>) -> Result<Vec<Channel>, StoreError> {
         let mut connection = self.readers.acquire().await?;
-        let ids: Vec<i64> = sqlx::query_scalar(
-            r"select id from channel
+        let ids: Vec<i64> = sql(r"select id from channel
               where status <> 'archived' and ($1 is null or workspace_id = $1)
-              order by created_at, id",
-        )
+              order by created_at, id")
         .bind(workspace.map(|workspace| workspace.0))
-        .fetch_all(&mut *connection)
+        .scalars(&mut connection)
         .await?;
         let mut found = Vec::with_capacity(ids.len());
         for id in ids {
@@ -116,7 +113,7 @@ impl Directory for SqliteStore {
             .as_ref()
             .map(|secrets| secrets::seal_all(&key, owner, secrets))
             .transpose()?;
-        self.write(async move |tx: &mut SqliteConnection| {
+        self.write(async move |tx: &mut Connection| {
             // Before reading: new secrets must not depend on the old ones' being readable.
             if let Some(sealed) = &sealed {
                 secrets::replace(tx, owner, sealed).await?;
@@ -133,7 +130,7 @@ impl Directory for SqliteStore {
     }
 
     async fn forget_channel(&self, id: ChannelId) -> Result<(), StoreError> {
-        self.write(async move |tx: &mut SqliteConnection| channels::forget(tx, id).await)
+        self.write(async move |tx: &mut Connection| channels::forget(tx, id).await)
             .await
     }
 }

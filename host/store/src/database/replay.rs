@@ -1,22 +1,22 @@
 //! A message that failed, once more.
 
+use crate::sql::{Connection, sql};
 use mantle_model::clock::Time;
 use mantle_model::ids::MessageId;
-use sqlx::SqliteConnection;
 
 use super::rows::Of;
 use super::states;
 use crate::StoreError;
 
 /// Queues a copy behind the lane's tail that names its original. The attempts before stay as they are.
-pub(super) async fn again(tx: &mut SqliteConnection, message: MessageId, now: Time) -> Result<MessageId, StoreError> {
+pub(super) async fn again(tx: &mut Connection, message: MessageId, now: Time) -> Result<MessageId, StoreError> {
     let family = states::family(tx, message)
         .await?
         .ok_or(StoreError::NotFound("message"))?;
     if !states::can_be_replayed(tx, &family).await? {
         return Err(StoreError::NotReplayable(message));
     }
-    let row = sqlx::query(
+    let row = sql(
         r"update lane set tail = tail + 1, ready_at = coalesce(ready_at, $2), last_at = $2
           where id = $1
           returning tail",
@@ -30,7 +30,7 @@ pub(super) async fn again(tx: &mut SqliteConnection, message: MessageId, now: Ti
         row: &row,
     }
     .int("tail")?;
-    sqlx::query(
+    sql(
         r"insert into event (lane_id, seq, channel_id, receipt_id, kind, key, remote_id, at, accepted_at,
                              origin_seq, attempt_no, payload)
           select lane_id, $3, channel_id, receipt_id, kind, key, remote_id, at, $4, seq, $5, payload

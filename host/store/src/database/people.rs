@@ -1,17 +1,17 @@
-//! [`People`] on SQLite.
+//! [`People`] in SQL.
 
+use crate::sql::{Connection, sql};
 use async_trait::async_trait;
 use mantle_model::ids::{ChannelId, IdentityId, WorkspaceId};
 use mantle_model::inbound::Alias;
-use sqlx::SqliteConnection;
 
 use super::rows::{self, Of};
-use super::{SqliteStore, identities};
+use super::{SqlStore, identities};
 use crate::StoreError;
 use crate::people::{ContactLink, ConversationOwner, Identity, People, ThreadLink};
 
 #[async_trait]
-impl People for SqliteStore {
+impl People for SqlStore {
     async fn identity(&self, id: IdentityId) -> Result<Option<Identity>, StoreError> {
         let mut connection = self.readers.acquire().await?;
         match identities::present(&mut connection, id).await? {
@@ -34,13 +34,11 @@ impl People for SqliteStore {
         workspace: WorkspaceId,
         conversation: &str,
     ) -> Result<Option<ConversationOwner>, StoreError> {
-        let row = sqlx::query(
-            r"select identity.id, identity.channel_id,
+        let row = sql(r"select identity.id, identity.channel_id,
                      coalesce(identity.thread_workspace = thread.workspace_id
                               and identity.thread_conversation = thread.conversation, 0) as current
               from thread join identity on identity.id = thread.identity_id
-              where thread.workspace_id = $1 and thread.conversation = $2",
-        )
+              where thread.workspace_id = $1 and thread.conversation = $2")
         .bind(workspace.0)
         .bind(conversation.as_bytes())
         .fetch_optional(&self.readers)
@@ -58,28 +56,26 @@ impl People for SqliteStore {
     }
 
     async fn is_own_part(&self, workspace: WorkspaceId, part: &str) -> Result<bool, StoreError> {
-        let own = sqlx::query_scalar(r"select exists (select 1 from own_part where workspace_id = $1 and part = $2)")
+        let own = sql(r"select exists (select 1 from own_part where workspace_id = $1 and part = $2)")
             .bind(workspace.0)
             .bind(part.as_bytes())
-            .fetch_one(&self.readers)
+            .scalar(&self.readers)
             .await?;
         Ok(own)
     }
 
     async fn relink_contact(&self, workspace: WorkspaceId, from: &str, into: Option<&str>) -> Result<u32, StoreError> {
         let (from, into) = (from.as_bytes().to_vec(), into.map(|into| into.as_bytes().to_vec()));
-        self.write(async move |tx: &mut SqliteConnection| {
+        self.write(async move |tx: &mut Connection| {
             // The name written to a contact that is gone says nothing about the other one's.
-            let moved = sqlx::query(
-                r"update identity set contact = $3, written_name = null
-                  where contact = $2 and channel_id in (select id from channel where workspace_id = $1)",
-            )
+            let moved = sql(r"update identity set contact = $3, written_name = null
+                  where contact = $2 and channel_id in (select id from channel where workspace_id = $1)")
             .bind(workspace.0)
             .bind(from.as_slice())
             .bind(into.as_deref())
             .execute(tx)
             .await?;
-            Ok(u32::try_from(moved.rows_affected()).unwrap_or(u32::MAX))
+            Ok(u32::try_from(moved).unwrap_or(u32::MAX))
         })
         .await
     }
@@ -91,7 +87,7 @@ impl People for SqliteStore {
         now: &[Alias],
     ) -> Result<Option<IdentityId>, StoreError> {
         let (was, now, context) = (was.to_vec(), now.to_vec(), self.context.clone());
-        self.write(async move |tx: &mut SqliteConnection| {
+        self.write(async move |tx: &mut Connection| {
             let before = identities::best(&was, &identities::owners(tx, channel, &was).await?);
             let owners = identities::owners(tx, channel, &now).await?;
             let after = identities::best(&now, &owners);
@@ -113,22 +109,20 @@ impl People for SqliteStore {
     }
 
     async fn find_identities(&self, channel: Option<ChannelId>, customer: &str) -> Result<Vec<IdentityId>, StoreError> {
-        let ids: Vec<i64> = sqlx::query_scalar(
-            r"select distinct identity_id from alias
+        let ids: Vec<i64> = sql(r"select distinct identity_id from alias
               where value = $2 and ($1 is null or channel_id = $1)
-              order by identity_id",
-        )
+              order by identity_id")
         .bind(channel.map(|channel| channel.0))
         .bind(customer.as_bytes())
-        .fetch_all(&self.readers)
+        .scalars(&self.readers)
         .await?;
         Ok(ids.into_iter().map(IdentityId).collect())
     }
 }
 
-async fn read(connection: &mut SqliteConnection, id: IdentityId) -> Result<Option<Identity>, StoreError> {
+async fn read(connection: &mut Connection, id: IdentityId) -> Result<Option<Identity>, StoreError> {
     let aliases = aliases(connection, id).await?;
-    let row = sqlx::query(
+    let row = sql(
         r"select identity.id, identity.channel_id, identity.name, identity.language, identity.reach,
                  identity.last_inbound_at, identity.window_closed, identity.contact, identity.written_name,
                  thread.workspace_id, thread.conversation, thread.opened_at, thread.last_part_at, thread.parts
@@ -180,13 +174,12 @@ fn thread(row: Of<'_>, identity: IdentityId) -> Result<Option<ThreadLink>, Store
 }
 
 /// The newest of each kind first: an old handle is not how somebody is called.
-async fn aliases(connection: &mut SqliteConnection, id: IdentityId) -> Result<Vec<Alias>, StoreError> {
-    let rows = sqlx::query(
-        r"select identity_id, kind, value from alias where identity_id = $1 order by kind, since desc, value",
-    )
-    .bind(id.0)
-    .fetch_all(connection)
-    .await?;
+async fn aliases(connection: &mut Connection, id: IdentityId) -> Result<Vec<Alias>, StoreError> {
+    let rows =
+        sql(r"select identity_id, kind, value from alias where identity_id = $1 order by kind, since desc, value")
+            .bind(id.0)
+            .fetch_all(connection)
+            .await?;
     rows.iter()
         .map(|row| {
             let row = Of { table: "alias", row };
@@ -200,9 +193,8 @@ async fn aliases(connection: &mut SqliteConnection, id: IdentityId) -> Result<Ve
 
 /// Everything of the younger identity becomes the older one's; what only the younger knows is kept. Its id still
 /// leads to the older one, since payloads and chores in the queue name it.
-async fn join(tx: &mut SqliteConnection, older: IdentityId, younger: IdentityId) -> Result<(), StoreError> {
-    sqlx::query(
-        r"update alias set identity_id = $1 where identity_id = $2;
+async fn join(tx: &mut Connection, older: IdentityId, younger: IdentityId) -> Result<(), StoreError> {
+    sql(r"update alias set identity_id = $1 where identity_id = $2;
           update lane set identity_id = $1 where identity_id = $2;
           update thread set identity_id = $1 where identity_id = $2;
           update identity as older
@@ -217,8 +209,7 @@ async fn join(tx: &mut SqliteConnection, older: IdentityId, younger: IdentityId)
               thread_conversation = coalesce(older.thread_conversation, younger.thread_conversation)
           from identity as younger
           where older.id = $1 and younger.id = $2;
-          update identity set joined_into = $1 where id = $2 or joined_into = $2",
-    )
+          update identity set joined_into = $1 where id = $2 or joined_into = $2")
     .bind(older.0)
     .bind(younger.0)
     .execute(tx)

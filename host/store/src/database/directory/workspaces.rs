@@ -1,9 +1,9 @@
 //! Rows of workspaces.
 
+use crate::sql::{Connection, sql};
 use mantle_model::clock::Time;
 use mantle_model::ids::WorkspaceId;
 use mantle_model::secret::{Secret, Secrets};
-use sqlx::SqliteConnection;
 
 use super::super::rows::{Of, bytes, json};
 use super::super::secrets::{self, SealedRow};
@@ -22,18 +22,16 @@ pub(super) fn seal(key: &Key, id: WorkspaceId, token: &Secret) -> Result<Vec<Sea
 }
 
 /// There is one writer, so between this look and the write nobody else can take the name.
-pub(super) async fn check_free(tx: &mut SqliteConnection, workspace: &Workspace) -> Result<(), StoreError> {
+pub(super) async fn check_free(tx: &mut Connection, workspace: &Workspace) -> Result<(), StoreError> {
     if workspace.status == WorkspaceStatus::Archived {
         return Ok(());
     }
-    let taken: Option<i64> = sqlx::query_scalar(
-        r"select id from workspace
-          where platform = $1 and platform_id = $2 and status <> 'archived' and id <> $3",
-    )
+    let taken: Option<i64> = sql(r"select id from workspace
+          where platform = $1 and platform_id = $2 and status <> 'archived' and id <> $3")
     .bind(word(&workspace.platform)?)
     .bind(workspace.platform_id.as_bytes())
     .bind(workspace.id.0)
-    .fetch_optional(tx)
+    .scalar_optional(tx)
     .await?;
     match taken {
         Some(by) => Err(StoreError::Conflict(Conflict::Workspace { by: WorkspaceId(by) })),
@@ -41,8 +39,8 @@ pub(super) async fn check_free(tx: &mut SqliteConnection, workspace: &Workspace)
     }
 }
 
-pub(super) async fn write(tx: &mut SqliteConnection, workspace: &Workspace) -> Result<(), StoreError> {
-    sqlx::query(
+pub(super) async fn write(tx: &mut Connection, workspace: &Workspace) -> Result<(), StoreError> {
+    sql(
         r"insert into workspace (id, platform, platform_id, name, facts, status, status_cause, status_since,
                                  added_by, settings, warning, created_at, updated_at)
           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
@@ -70,11 +68,11 @@ pub(super) async fn write(tx: &mut SqliteConnection, workspace: &Workspace) -> R
 }
 
 pub(super) async fn read(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     key: &Key,
     id: WorkspaceId,
 ) -> Result<Option<Workspace>, StoreError> {
-    let row = sqlx::query(
+    let row = sql(
         r"select id, platform, platform_id, name, facts, status, status_cause, status_since, added_by, settings,
                  warning, created_at, updated_at
           from workspace where id = $1",

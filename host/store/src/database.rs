@@ -1,9 +1,9 @@
-//! The store on one SQLite file.
+//! The store in SQL, on one SQLite file.
 //!
-//! Invariants: one thread owns the only connection that writes ([`writer`]); reads go through a few
-//! read-only connections and are short, since a long reader keeps the write-ahead log from shrinking;
-//! one host per file, held by a lock; who works which lane is known in memory alone ([`claims`]), so a
-//! crash frees every lane at once.
+//! Statements go through [`crate::sql`] and read alike for every database. Invariants: one thread owns the only
+//! connection that writes ([`writer`]); reads go through a few read-only connections and are short, since a long
+//! reader keeps the write-ahead log from shrinking; one host per file, held by a lock; who works which lane is
+//! known in memory alone ([`claims`]), so a crash frees every lane at once.
 
 mod accept;
 mod claims;
@@ -29,19 +29,19 @@ use std::sync::Arc;
 
 use mantle_model::clock::{Clock, Time};
 use mantle_model::ids::IdSource;
-use sqlx::{SqliteConnection, SqlitePool};
 
 use self::claims::Claims;
 use self::writer::{Patience, Writer};
 use crate::media::Files;
 use crate::seal::Key;
+use crate::sql::{Connection, Pool};
 use crate::{Database, StoreConfig, StoreError};
 
-/// The store on one SQLite file. Dropping it waits for the batch in the writer's hands.
-pub struct SqliteStore {
+/// The store in a database. Dropping it waits for the batch in the writer's hands.
+pub struct SqlStore {
     // Dropped first: the writer must be done before the lock is given back.
     writer: Writer,
-    readers: SqlitePool,
+    readers: Pool,
     claims: Arc<Claims>,
     key: Key,
     files: Files,
@@ -49,9 +49,9 @@ pub struct SqliteStore {
     _lock: File,
 }
 
-impl fmt::Debug for SqliteStore {
+impl fmt::Debug for SqlStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteStore").finish_non_exhaustive()
+        f.debug_struct("SqlStore").finish_non_exhaustive()
     }
 }
 
@@ -72,7 +72,7 @@ impl Context {
     }
 }
 
-impl SqliteStore {
+impl SqlStore {
     /// Takes the lock, brings the schema up to date and starts the writer.
     ///
     /// # Errors
@@ -110,7 +110,7 @@ impl SqliteStore {
     async fn write<T, F>(&self, apply: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: AsyncFn(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
+        F: AsyncFn(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     {
         self.writer.submit(Patience::Sender, 0, apply, |_| ()).await
     }
