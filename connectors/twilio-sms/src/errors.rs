@@ -241,7 +241,7 @@ pub fn call_error(problem: &Problem, status: u16, wait_ms: Option<u64>) -> CallE
         return unknown(problem, status);
     };
     match known.class {
-        Class::Credentials => CallError::unauthorized(code, known.sentence),
+        Class::Credentials => CallError::unauthorized(code, with_their_words(known.sentence, problem)),
         Class::Wait(own) => CallError::rate_limited(wait_ms.or(own), code, known.sentence),
         Class::Again => CallError::transient(code, known.sentence),
         Class::No(reason) => Refusal::new(reason, code, known.sentence)
@@ -253,7 +253,10 @@ pub fn call_error(problem: &Problem, status: u16, wait_ms: Option<u64>) -> CallE
 fn unknown(problem: &Problem, status: u16) -> CallError {
     let code = code(problem, status);
     match status {
-        401 => CallError::unauthorized(code, "Twilio does not accept the account SID and auth token."),
+        401 => CallError::unauthorized(
+            code,
+            with_their_words("Twilio does not accept the account SID and auth token.", problem),
+        ),
         403 => Refusal::new(RefusalReason::Account, code, "The Twilio account may not do this.")
             .next_step("See the notices in the Twilio Console.")
             .into(),
@@ -265,6 +268,19 @@ fn unknown(problem: &Problem, status: u16) -> CallError {
         .next_step("Check the channel's fields.")
         .into(),
         _ => CallError::refused(RefusalReason::Other, code, in_their_words(problem)),
+    }
+}
+
+/// Our sentence first: the end may be cut.
+fn with_their_words(sentence: &str, problem: &Problem) -> String {
+    match problem
+        .message
+        .as_deref()
+        .map(str::trim)
+        .filter(|words| !words.is_empty())
+    {
+        Some(words) => format!("{sentence} Twilio says: {words}"),
+        None => sentence.to_owned(),
     }
 }
 

@@ -128,9 +128,15 @@ fn active(host: &dyn Host) -> Result<(), CallError> {
     .into())
 }
 
+/// The field that Twilio refuses. SID and token are proven as one pair: a 401 says in its words at most that it is the
+/// user name, which is the SID, and the token is named otherwise.
 fn wrong_credentials(error: CallError) -> ConnectError {
     match error {
-        CallError::Unauthorized(failure) => ConnectError::field("auth_token", failure.code, failure.message),
+        CallError::Unauthorized(failure) => {
+            let is_user = failure.message.to_ascii_lowercase().contains("username");
+            let field = if is_user { "account_sid" } else { "auth_token" };
+            ConnectError::field(field, failure.code, failure.message)
+        }
         CallError::Refused(refusal) if matches!(refusal.code.as_str(), "404" | "20404") => {
             ConnectError::field("account_sid", refusal.code, "Twilio does not know this account SID.")
         }

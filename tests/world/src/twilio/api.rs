@@ -66,7 +66,8 @@ async fn route(twilio: &Twilio, call: &Call, operation: &'static str) -> Reply {
     match proven {
         Some((true, true)) => {}
         Some((true, false)) => return error(403, 20_005, "Account not active"),
-        _ => return error(401, 20_003, "Authenticate"),
+        Some((false, _)) => return error(401, 20_003, "Authenticate"),
+        None => return error(401, 20_003, "Authentication Error - invalid username"),
     }
     if call.method == Method::POST
         && !call
