@@ -14,7 +14,10 @@ use crate::wire::Problem;
 /// two years, so this one is good until early 2028; v26.0 is out but has changed nothing that is used here.
 const VERSION: &str = "v25.0";
 
-/// The credential that adds the access token as a bearer.
+/// The credential that adds the access token as a bearer, for addresses of files.
+pub const FILES: &str = "media";
+
+/// The credential that adds the access token and the proof of the app secret.
 pub const TOKEN: &str = "graph";
 
 const MINUTE_MS: u64 = 60_000;

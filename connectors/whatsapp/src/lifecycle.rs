@@ -17,6 +17,9 @@ use crate::graph::{self, Told};
 use crate::wire::Loose;
 use webhook::Subscriptions;
 
+/// The parameter that proves the app secret; the manifest adds it to every call.
+const PROOF: &str = "appsecret_proof";
+
 #[derive(Deserialize)]
 struct Number {
     display_phone_number: Option<String>,
@@ -82,6 +85,14 @@ fn numbers(host: &dyn Host, waba: &str) -> Option<Vec<String>> {
 /// The field of the form that an error of Meta is about.
 fn wrong(told: Told, field: &str) -> ConnectError {
     let words = told.problem.words().unwrap_or("no reason given");
+    // The code is that of any wrong parameter; only the words tell which one it is.
+    if told.problem.code == 100 && words.contains(PROOF) {
+        return ConnectError::field(
+            "app_secret",
+            "100",
+            format!("The app secret is not that of the access token's app. Meta says: {words}"),
+        );
+    }
     match told.problem.code {
         0 | 190 => ConnectError::field(
             "access_token",

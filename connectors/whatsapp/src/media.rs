@@ -38,7 +38,7 @@ pub fn fetch(source: &str, host: &dyn Host) -> Result<Fetched, CallError> {
             return Err(foreign());
         }
         let request = Request::get(address.url.as_str())
-            .credential(graph::TOKEN)
+            .credential(graph::FILES)
             .timeout_ms(DOWNLOAD_TIMEOUT_MS);
         let response = host.download(request).map_err(|error| match error.kind {
             ErrorKind::Denied => foreign(),

@@ -4,8 +4,9 @@
 //! answer (`Location`, a media address) is understood as well: its origin stands for the sources that lead to it.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 
-use url::Url;
+use url::{Host, Url};
 
 use crate::EgressError;
 use crate::destination::{Destination, Origin};
@@ -49,7 +50,7 @@ impl Detours {
         let mut sources: Vec<Destination> = self
             .by_source
             .iter()
-            .filter(|(_, target)| target.origin == given.origin)
+            .filter(|(_, target)| is_same(&target.origin, &given.origin))
             .filter_map(|(source, target)| {
                 let path = given.path.strip_prefix(target.base.as_str())?;
                 (path.is_empty() || path.starts_with('/')).then(|| Destination {
@@ -78,6 +79,18 @@ impl Detours {
             query: allowed.query.clone(),
         })
     }
+}
+
+/// Whether both name one listener. A stand-in on this machine calls itself by name or by number, whatever the operator
+/// wrote; the call goes to the address that the operator wrote.
+fn is_same(target: &Origin, given: &Origin) -> bool {
+    let is_loopback = |host: &Host| match host {
+        Host::Domain(name) => name == "localhost",
+        Host::Ipv4(address) => *address == Ipv4Addr::LOCALHOST,
+        Host::Ipv6(_) => false,
+    };
+    let is_one_host = target.host == given.host || (is_loopback(&target.host) && is_loopback(&given.host));
+    is_one_host && target.scheme == given.scheme && target.port == given.port
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::destination::Destination;
 use crate::dial::{Trust, classify};
+use crate::policy::Led;
 use crate::{
     Body, ByteStream, Credential, Egress, EgressError, ErrorKind, Part, PartContent, Policy, Request, Response, answer,
     inject,
@@ -95,7 +96,11 @@ fn judged(
             problem = EgressError::denied(format!("{} is not https", to.origin));
             continue;
         }
-        match policy.allow(method, &to, credential.map(|credential| credential.name.as_str())) {
+        let led = match egress.detours.of(&to) {
+            Some(_) => Led::ByOperator,
+            None => Led::Nowhere,
+        };
+        match policy.allow(method, &to, credential.map(|credential| credential.name.as_str()), led) {
             Ok(_) => return Ok(to),
             Err(error) => problem = error,
         }

@@ -13,6 +13,7 @@ mod detour;
 mod dial;
 mod exchange;
 mod inject;
+mod path;
 mod policy;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use mantle_model::failure::Evidence;
 use mantle_model::secret::Secret;
+pub use path::check as check_path_pattern;
 
 /// A streamed body: of files that must not be held in memory.
 pub type ByteStream = BoxStream<'static, std::io::Result<Bytes>>;
@@ -50,10 +52,20 @@ pub struct Rule {
     pub port: u16,
     /// Upper case; empty: all.
     pub methods: Vec<String>,
-    /// Prefixes of the path, placeholders unfilled; empty: all.
+    /// Patterns of the path, placeholders unfilled; empty: all. See [`check_path_pattern`].
     pub paths: Vec<String>,
     /// Credentials that may be used here.
     pub credentials: Vec<String>,
+    pub holds: Holds,
+}
+
+/// When a rule holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Holds {
+    #[default]
+    Always,
+    /// Only while `[egress.redirect]` sends the calls for its origin elsewhere.
+    Redirected,
 }
 
 /// Where a secret goes once the rules have been checked.

@@ -4,7 +4,14 @@ use http::Method;
 use url::Host;
 
 use crate::destination::{Destination, Origin};
-use crate::{EgressError, Policy, Rule};
+use crate::{EgressError, Holds, Policy, Rule, path};
+
+/// Whether the calls for an origin go there, or where the operator sends them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Led {
+    Nowhere,
+    ByOperator,
+}
 
 impl Policy {
     /// Finds the rule that allows the request, so that the caller sees what it rests upon.
@@ -13,8 +20,15 @@ impl Policy {
         method: &Method,
         to: &Destination,
         credential: Option<&str>,
+        led: Led,
     ) -> Result<&Rule, EgressError> {
-        let reachable: Vec<&Rule> = self.rules.iter().filter(|rule| rule.covers(&to.origin)).collect();
+        let holds = |rule: &&Rule| rule.holds == Holds::Always || led == Led::ByOperator;
+        let reachable: Vec<&Rule> = self
+            .rules
+            .iter()
+            .filter(holds)
+            .filter(|rule| rule.covers(&to.origin))
+            .collect();
         if reachable.is_empty() {
             return Err(EgressError::denied(format!("no rule allows calls to {}", to.origin)));
         }
@@ -60,7 +74,7 @@ impl Rule {
 
     fn takes(&self, method: &Method, path: &str) -> bool {
         (self.methods.is_empty() || self.methods.iter().any(|known| known == method.as_str()))
-            && (self.paths.is_empty() || self.paths.iter().any(|prefix| path.starts_with(prefix.as_str())))
+            && (self.paths.is_empty() || self.paths.iter().any(|pattern| path::fits(pattern, path)))
     }
 }
 
@@ -76,6 +90,7 @@ mod tests {
             methods: vec!["GET".into()],
             paths: vec!["/bot{token}/".into(), "/file/".into()],
             credentials: vec!["bot".into()],
+            holds: Holds::Always,
         }
     }
 
@@ -86,7 +101,7 @@ mod tests {
                 rules: vec![rule(host)],
             };
             let to = Destination::parse(url).unwrap();
-            let found = policy.allow(&method, &to, credential);
+            let found = policy.allow(&method, &to, credential, Led::Nowhere);
             assert_eq!(found.is_ok(), expected, "{host} {url}: {found:?}");
         };
         let good = "https://api.example/file/x";
@@ -139,5 +154,19 @@ mod tests {
             false,
         );
         check("*", Method::GET, "https://anything.test/file/x", None, true);
+    }
+
+    #[test]
+    fn d8_a_rule_for_stand_ins_holds_for_stand_ins_alone() {
+        let policy = Policy {
+            rules: vec![Rule {
+                holds: Holds::Redirected,
+                ..rule("api.example")
+            }],
+        };
+        let to = Destination::parse("https://api.example/file/x").unwrap();
+        assert!(policy.allow(&Method::GET, &to, Some("bot"), Led::ByOperator).is_ok());
+        assert!(policy.allow(&Method::GET, &to, Some("bot"), Led::Nowhere).is_err());
+        assert!(policy.allow(&Method::GET, &to, None, Led::Nowhere).is_err());
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use mantle_egress::{
-    Body, Credential, Egress, EgressConfig, EgressError, ErrorKind, Injection, Part, PartContent, Policy, Request,
-    Response, Rule, collect,
+    Body, Credential, Egress, EgressConfig, EgressError, ErrorKind, Holds, Injection, Part, PartContent, Policy,
+    Request, Response, Rule, collect,
 };
 use mantle_model::failure::Evidence;
 use mantle_model::secret::Secret;
@@ -131,6 +131,7 @@ fn policy(hosts: &[&str]) -> Policy {
         methods: vec![],
         paths: vec![],
         credentials: vec!["key".into()],
+        holds: Holds::Always,
     };
     Policy {
         rules: hosts.iter().map(rule).collect(),
@@ -304,6 +305,45 @@ async fn a_stand_in_may_name_its_own_address() {
     assert_eq!(text(response).await, "file");
     let error = failed(stand.egress().send(get(&own), &policy(&["other.example"])).await);
     assert_eq!(error.kind, ErrorKind::Denied);
+}
+
+#[tokio::test]
+async fn a_stand_in_may_spell_loopback_the_other_way() {
+    let stand = Stand::answering(|head| match head.split(' ').nth(1).unwrap() {
+        "/moved" => redirect(302, "/file/1"),
+        _ => ok("file"),
+    })
+    .await;
+    let port = stand.origin.rsplit_once(':').unwrap().1.to_owned();
+    let (number, name) = (format!("http://127.0.0.1:{port}"), format!("http://localhost:{port}"));
+    for (target, named) in [(&number, &name), (&name, &number)] {
+        let egress = egress(&[(API, target)]);
+        let response = egress
+            .send(get(&format!("{named}/file/1")), &policy(&["api.example"]))
+            .await;
+        assert_eq!(text(response.unwrap()).await, "file", "{named} for {target}");
+    }
+    // Nothing else is opened: no other port, scheme or spelling, and no plugin without a rule for the source.
+    let egress = egress(&[(API, &number)]);
+    for other in [
+        format!("http://localhost:{}/file/1", port.parse::<u16>().unwrap() ^ 1),
+        format!("https://localhost:{port}/file/1"),
+        format!("http://localhost.:{port}/file/1"),
+        format!("http://x.localhost:{port}/file/1"),
+        format!("http://127.0.0.2:{port}/file/1"),
+        format!("http://[::1]:{port}/file/1"),
+        format!("http://0.0.0.0:{port}/file/1"),
+    ] {
+        let error = failed(egress.send(get(&other), &policy(&["api.example", "localhost"])).await);
+        assert_eq!(error.kind, ErrorKind::Denied, "{other}");
+    }
+    let error = failed(
+        egress
+            .send(get(&format!("{name}/file/1")), &policy(&["other.example"]))
+            .await,
+    );
+    assert_eq!(error.kind, ErrorKind::Denied);
+    assert_eq!(stand.seen().len(), 2);
 }
 
 #[tokio::test]

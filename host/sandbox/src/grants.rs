@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mantle_egress::{Policy, Rule};
+use mantle_egress::{Holds, Policy, Rule};
 
 use crate::load::Grants;
 use crate::manifest::Manifest;
@@ -81,15 +81,19 @@ fn asked(plugin: &str, manifest: &Manifest) -> String {
             .credentials
             .iter()
             .filter_map(|name| manifest.credentials.iter().find(|credential| credential.name == *name))
-            .flat_map(|credential| credential.inject.iter().map(|inject| inject.secret()))
+            .flat_map(|credential| credential.inject.iter().flat_map(|inject| inject.secrets()))
             .collect::<BTreeSet<_>>();
         let with = if secrets.is_empty() {
             String::new()
         } else {
             format!(", with {}", secrets.into_iter().collect::<Vec<_>>().join(", "))
         };
+        let only = match rule.holds {
+            Holds::Always => "",
+            Holds::Redirected => ", only while [egress.redirect] sends it elsewhere",
+        };
         lines.push_str(&format!(
-            "  {methods} {}://{}{port} {paths}{with}\n",
+            "  {methods} {}://{}{port} {paths}{with}{only}\n",
             rule.scheme, rule.host
         ));
     }
@@ -126,8 +130,8 @@ mod tests {
 
     #[test]
     fn less_than_asked_is_less() {
-        // A host that the manifest names in two rules is granted in both.
-        check(&["graph.facebook.com"], &["graph.facebook.com", "graph.facebook.com"]);
+        // A host that the manifest names in several rules is granted in all.
+        check(&["graph.facebook.com"], &["graph.facebook.com"; 4]);
         check(
             &["lookaside.fbsbx.com"],
             &["lookaside.fbsbx.com", "lookaside.fbsbx.com"],
@@ -142,7 +146,9 @@ mod tests {
         let problem = decide("whatsapp", None, &whatsapp()).unwrap_err();
         for part in [
             "[plugins.whatsapp] has no `grants`",
-            "GET, POST, DELETE https://graph.facebook.com /v, with access_token, verify_token",
+            "GET https://graph.facebook.com /v<digits>.0/<digits><end>",
+            "  DELETE https://graph.facebook.com /v<digits>.0/<digits>/subscribed_apps<end>, with access_token, app_secret\n",
+            "GET https://graph.facebook.com /, with access_token, only while [egress.redirect] sends it elsewhere\n",
             "[plugins.whatsapp]\ngrants = \"asked\"",
             "grants = { egress = [\"*.fbsbx.com\", \"graph.facebook.com\", \"lookaside.fbsbx.com\"] }",
         ] {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use mantle_egress::EgressConfig;
+use mantle_egress::{EgressConfig, Holds};
 use mantle_model::clock::SystemClock;
 use mantle_model::secret::Secrets;
 use mantle_sandbox::{Grants, Plugin, PluginEntry, Sandbox, SandboxConfig};
@@ -99,12 +99,20 @@ fn sheet_json(name: &str, plugin: &Plugin) -> Value {
                 "methods": rule.methods,
                 "paths": rule.paths,
                 "credentials": rule.credentials,
+                "holds": holds(rule.holds),
             })
         })
         .collect();
     sheet["memory_mib"] = json!(plugin.memory_bytes_max() >> 20);
     sheet["registers_webhook"] = json!(plugin.registers_webhook());
     sheet
+}
+
+fn holds(holds: Holds) -> &'static str {
+    match holds {
+        Holds::Always => "always",
+        Holds::Redirected => "redirected",
+    }
 }
 
 fn sheet(name: &str, plugin: &Plugin) -> String {
@@ -138,7 +146,14 @@ fn sheet(name: &str, plugin: &Plugin) -> String {
             format!("  with {}", rule.credentials.join(", "))
         };
         let methods = rule.methods.join(", ");
-        page.push_str(&format!("  {}://{}{paths}  {methods}{with}\n", rule.scheme, rule.host));
+        let only = match rule.holds {
+            Holds::Always => "",
+            Holds::Redirected => "  only while [egress.redirect] sends it elsewhere",
+        };
+        page.push_str(&format!(
+            "  {}://{}{paths}  {methods}{with}{only}\n",
+            rule.scheme, rule.host
+        ));
     }
     page.push_str("\nSet-up fields:\n");
     for field in &body.fields {

@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use http::Method;
-use mantle_egress::{Body, Credential, Egress, EgressConfig, Injection, Policy, Request, Response, Rule, collect};
+use mantle_egress::{
+    Body, Credential, Egress, EgressConfig, Holds, Injection, Policy, Request, Response, Rule, collect,
+};
 use mantle_model::secret::Secret;
 use serde_json::Value;
 use url::Url;
@@ -122,6 +124,7 @@ impl Way {
             methods: Vec::new(),
             paths: Vec::new(),
             credentials: vec![CREDENTIAL.to_owned()],
+            holds: Holds::Always,
         };
         Ok(Self {
             base,

@@ -1,6 +1,6 @@
 //! The three regions of Intercom: a token belongs to one of them.
 
-use mantle_egress::{Policy, Rule};
+use mantle_egress::{Holds, Policy, Rule};
 
 use crate::Access;
 
@@ -65,6 +65,7 @@ pub fn api_policy() -> Policy {
         methods: Vec::new(),
         paths: Vec::new(),
         credentials: vec![CREDENTIAL.to_owned()],
+        holds: Holds::Always,
     };
     Policy {
         rules: Region::ALL.into_iter().map(rule).collect(),
@@ -81,6 +82,7 @@ pub fn file_policy() -> Policy {
             methods: vec!["GET".to_owned()],
             paths: Vec::new(),
             credentials: Vec::new(),
+            holds: Holds::Always,
         }],
     }
 }

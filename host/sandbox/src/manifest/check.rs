@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mantle_egress::Rule;
+use mantle_egress::{Holds, Rule, check_path_pattern};
 use mantle_model::capabilities::{Capabilities, Formatting};
 use mantle_model::hook::Answer;
 use regex::Regex;
@@ -320,6 +320,7 @@ fn credentials(raw: Vec<raw::Credential>, known: &Known) -> Check<Vec<Credential
             let key = format!("{key}.inject[{at}]");
             known.secret(&format!("{key}.secret"), inject.secret())?;
             match inject {
+                raw::Inject::QueryHmac { key: by, .. } => known.secret(&format!("{key}.key"), by)?,
                 raw::Inject::Basic { user_field, .. } => known.field(&format!("{key}.user_field"), user_field)?,
                 raw::Inject::Header { name, .. } => header_name(&format!("{key}.name"), name)?,
                 raw::Inject::Json { pointer, .. } if !pointer.starts_with('/') => {
@@ -353,8 +354,8 @@ fn egress(raw: Vec<raw::Egress>, credentials: &[Credential]) -> Check<Vec<Rule>>
         {
             return Err(format!("{key}.credentials: there is no [[credentials]] `{name}`"));
         }
-        if let Some(path) = entry.paths.iter().find(|path| !path.starts_with('/')) {
-            return Err(format!("{key}.paths: `{path}` must start with a slash"));
+        for path in &entry.paths {
+            check_path_pattern(path).map_err(|problem| format!("{key}.paths: {problem}"))?;
         }
         rules.push(Rule {
             scheme: "https".to_owned(),
@@ -363,6 +364,10 @@ fn egress(raw: Vec<raw::Egress>, credentials: &[Credential]) -> Check<Vec<Rule>>
             methods: methods(&format!("{key}.methods"), entry.methods)?,
             paths: entry.paths,
             credentials: entry.credentials,
+            holds: match entry.holds {
+                raw::EgressHolds::Always => Holds::Always,
+                raw::EgressHolds::Redirected => Holds::Redirected,
+            },
         });
     }
     Ok(rules)

@@ -192,21 +192,57 @@ pub(super) struct Credential {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Inject {
-    Bearer { secret: String },
-    Basic { user_field: String, secret: String },
-    Header { name: String, secret: String },
-    Query { name: String, secret: String },
-    Path { placeholder: String, secret: String },
-    Json { pointer: String, secret: String },
+    Bearer {
+        secret: String,
+    },
+    Basic {
+        user_field: String,
+        secret: String,
+    },
+    Header {
+        name: String,
+        secret: String,
+    },
+    Query {
+        name: String,
+        secret: String,
+    },
+    /// The HMAC of `secret` with the key `key` as a parameter.
+    QueryHmac {
+        name: String,
+        secret: String,
+        key: String,
+        algorithm: Algorithm,
+        encoding: Encoding,
+    },
+    Path {
+        placeholder: String,
+        secret: String,
+    },
+    Json {
+        pointer: String,
+        secret: String,
+    },
 }
 
 impl Inject {
+    /// Names of the secrets that it needs.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
+        let key = match self {
+            Self::QueryHmac { key, .. } => Some(key.as_str()),
+            _ => None,
+        };
+        std::iter::once(self.secret()).chain(key)
+    }
+
+    /// The secret that is filled in, or computed with.
     pub(crate) fn secret(&self) -> &str {
         match self {
             Self::Bearer { secret }
             | Self::Basic { secret, .. }
             | Self::Header { secret, .. }
             | Self::Query { secret, .. }
+            | Self::QueryHmac { secret, .. }
             | Self::Path { secret, .. }
             | Self::Json { secret, .. } => secret,
         }
@@ -223,6 +259,16 @@ pub(super) struct Egress {
     pub paths: Vec<String>,
     #[serde(default)]
     pub credentials: Vec<String>,
+    #[serde(default)]
+    pub holds: EgressHolds,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum EgressHolds {
+    #[default]
+    Always,
+    Redirected,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -56,6 +56,13 @@ impl Number {
             .with_number(&self.id, |number| number.templates.push(template));
     }
 
+    /// Resets the app secret: webhooks are signed, and proofs are checked, with this one from now on.
+    pub fn reset_app_secret(&self, secret: &str) {
+        self.whatsapp.with_number(&self.id, |number| {
+            secret.clone_into(&mut number.setup.app_secret);
+        });
+    }
+
     /// The access token stops being good.
     pub fn revoke_token(&self) {
         self.whatsapp.with_number(&self.id, |number| {

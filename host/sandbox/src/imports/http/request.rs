@@ -11,6 +11,7 @@ use mantle_model::secret::Secrets;
 use super::{of_shelf, problem};
 use crate::bindings::mantle::connector::http::{Body, Error, ErrorKind, Method, Part, PartContent, Request};
 use crate::call::CallState;
+use crate::imports::crypto;
 use crate::leaks;
 use crate::limits::PARTS_MAX;
 use crate::manifest::raw::Inject;
@@ -74,13 +75,11 @@ impl CallState {
 
     fn injection(&self, inject: &Inject) -> Result<Injection, Error> {
         let missing = |what: &str| problem(ErrorKind::Denied, format!("the channel has no {what}"), false);
-        let secret = inject.secret();
-        let secret = self
-            .channel
-            .secrets
-            .get(secret)
-            .cloned()
-            .ok_or_else(|| missing(&format!("secret `{secret}`")))?;
+        let secret_named = |name: &str| {
+            let found = self.channel.secrets.get(name).cloned();
+            found.ok_or_else(|| missing(&format!("secret `{name}`")))
+        };
+        let secret = secret_named(inject.secret())?;
         Ok(match inject {
             Inject::Bearer { .. } => Injection::Bearer(secret),
             Inject::Basic { user_field, .. } => {
@@ -98,6 +97,17 @@ impl CallState {
             Inject::Query { name, .. } => Injection::Query {
                 name: name.clone(),
                 value: secret,
+            },
+            Inject::QueryHmac {
+                name,
+                key,
+                algorithm,
+                encoding,
+                ..
+            } => Injection::Query {
+                name: name.clone(),
+                value: crypto::written((*algorithm, *encoding), &secret_named(key)?, &secret)
+                    .ok_or_else(|| missing(&format!("usable secret `{key}`")))?,
             },
             Inject::Path { placeholder, .. } => Injection::Path {
                 placeholder: placeholder.clone(),
