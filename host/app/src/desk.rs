@@ -12,6 +12,7 @@ use mantle_flow::workspaces::{self, WorkspaceError};
 use mantle_flow::{Flow, HookAnswer, inbound, outbound};
 use mantle_model::hook::Hook;
 use mantle_model::ids::{ChannelId, MediaId, MessageId, WorkspaceId};
+use mantle_model::inbound::Notice;
 use mantle_model::secret::Secret;
 use mantle_sandbox::{Shelf, ShelfError, Template};
 use mantle_store::StoreError;
@@ -64,13 +65,7 @@ impl Desk for HostDesk {
     }
 
     async fn check_workspace(&self, id: WorkspaceId) -> Result<Workspace, DeskError> {
-        let known = self
-            .flow
-            .directory()
-            .workspace(id)
-            .ok_or(WorkspaceError::NotFound)
-            .map_err(workspace_error)?;
-        let checked = workspaces::reconnect(&self.flow, id, known.token.clone()).await;
+        let checked = workspaces::check(&self.flow, id).await;
         checked.map(unshared).map_err(workspace_error)
     }
 
@@ -88,6 +83,10 @@ impl Desk for HostDesk {
 
     fn hook_url(&self, channel: &Channel) -> String {
         self.flow.hook_url(channel)
+    }
+
+    fn notices(&self, channel: &Channel) -> Vec<Notice> {
+        self.flow.notices(channel)
     }
 
     async fn connect_channel(&self, draft: ChannelDraft) -> Result<Channel, DeskError> {
@@ -231,6 +230,11 @@ fn channel_error(error: ChannelError) -> DeskError {
         ChannelError::NoPlugin(_) => invalid("plugin", "no_plugin", message),
         ChannelError::WrongInbox { .. } => invalid("plugin", "wrong_inbox", message),
         ChannelError::Field { field, code, message } => invalid(&field, &code, message),
+        ChannelError::Credentials { field, cause } => DeskError::Invalid {
+            field,
+            code: cause.code,
+            message,
+        },
         ChannelError::Taken { .. } => conflict("taken"),
         ChannelError::ForeignWebhook { .. } => conflict("foreign_webhook"),
         ChannelError::Provider(cause) if cause.code == "other-account" => conflict("other_account"),

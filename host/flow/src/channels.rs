@@ -47,6 +47,9 @@ pub enum ChannelError {
         code: String,
         message: String,
     },
+    /// The provider refuses the credentials and the connector did not say which: `field` is the form's first secret.
+    #[error("The provider does not accept the credentials: {}", cause.message)]
+    Credentials { field: Option<String>, cause: Cause },
     /// The account is a channel already.
     #[error("{account} is already connected as channel “{channel}” in workspace “{workspace}”.")]
     Taken {
@@ -198,7 +201,8 @@ async fn identify(flow: &Flow, plugin: &dyn Connector, channel: &Channel) -> Res
             foreign_webhook: None,
         });
     }
-    plugin.identify(&flow.context(channel, plugin)).await.map_err(refused)
+    let identified = plugin.identify(&flow.context(channel, plugin)).await;
+    identified.map_err(|error| refused(plugin, error))
 }
 
 /// From here on the provider's hooks find the channel, and nobody else gets the account.
@@ -239,7 +243,8 @@ async fn wire(
             notices: Vec::new(),
         });
     }
-    plugin.connect(&flow.context(channel, plugin)).await.map_err(refused)
+    let connected = plugin.connect(&flow.context(channel, plugin)).await;
+    connected.map_err(|error| refused(plugin, error))
 }
 
 /// Changes what an operator may change, and shows it everywhere.
@@ -306,7 +311,7 @@ pub async fn change_fields(
         let report = plugin
             .connect(&flow.context(&changed, &*plugin))
             .await
-            .map_err(refused)?;
+            .map_err(|error| refused(&*plugin, error))?;
         take_report(flow, &changed, report).await?;
     }
     flow.directory().channel(id).ok_or(ChannelError::NotFound("channel"))
@@ -421,9 +426,16 @@ fn cause(report: &HealthReport) -> Option<String> {
     (report.health != Health::Connected).then(|| gravest.cause.message.clone())
 }
 
-fn refused(error: CallError) -> ChannelError {
+fn refused(plugin: &dyn Connector, error: CallError) -> ChannelError {
     match error {
         CallError::Field { field, code, message } => ChannelError::Field { field, code, message },
+        CallError::Provider(Failure::Unauthorized(cause)) => {
+            let secret = plugin.fields().iter().find(|field| field.secret);
+            ChannelError::Credentials {
+                field: secret.map(|field| field.name.clone()),
+                cause,
+            }
+        }
         other => ChannelError::Provider(cause_of(&other)),
     }
 }

@@ -126,9 +126,19 @@ fn judge(flow: &Flow, plugin: &dyn Connector, candidates: &[Arc<Channel>], hook:
     for channel in candidates {
         let context = flow.context(channel, plugin);
         match plugin.verify(&context.secrets, hook, &url) {
-            Verdict::Genuine => return Judged::Genuine(Arc::clone(channel), context),
+            Verdict::Genuine => {
+                flow.misfits.forget(channel.id);
+                return Judged::Genuine(Arc::clone(channel), context);
+            }
             Verdict::Challenge(answer) => return Judged::Answered(HookAnswer::plain(answer)),
             Verdict::Forged { why } => refusal = (401, why),
+            Verdict::Misfit { secret, why } => {
+                refusal = (401, why);
+                // At an address of all channels nobody knows whose secret it was to be.
+                if candidates.len() == 1 {
+                    flow.misfits.note(channel.id, secret, flow.now());
+                }
+            }
             Verdict::WrongMethod => refusal = (405, "method"),
         }
     }

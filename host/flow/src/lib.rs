@@ -12,6 +12,7 @@ pub mod directory;
 pub mod inbound;
 mod job;
 pub mod metrics;
+mod misfits;
 mod note;
 mod one_at_a_time;
 pub mod outbound;
@@ -30,6 +31,7 @@ use mantle_inbox::{Access, ChannelLabel, Inbox};
 use mantle_model::clock::{Clock, Time};
 use mantle_model::hook::Answer;
 use mantle_model::ids::IdSource;
+use mantle_model::inbound::Notice;
 use mantle_sandbox::{ChannelContext, Shelf};
 use mantle_store::directory::{Channel, Platform, Workspace};
 use mantle_store::{Store, StoreError};
@@ -38,6 +40,7 @@ use tokio_util::task::TaskTracker;
 use crate::connector::{Catalog, Connector};
 use crate::directory::Directory;
 use crate::metrics::Metrics;
+use crate::misfits::Misfits;
 use crate::one_at_a_time::OneAtATime;
 
 /// What a flow is made of.
@@ -62,6 +65,7 @@ pub struct Flow {
     /// Journeys of callers that may hang up: they run to their commit all the same.
     receiving: TaskTracker,
     making_contacts: OneAtATime,
+    misfits: Misfits,
 }
 
 /// What the caller of a hook is told.
@@ -109,6 +113,7 @@ impl Flow {
             refreshing: tokio::sync::Mutex::new(()),
             receiving: TaskTracker::new(),
             making_contacts: OneAtATime::default(),
+            misfits: Misfits::default(),
         }))
     }
 
@@ -157,6 +162,14 @@ impl Flow {
     #[must_use]
     pub fn hook_url(&self, channel: &Channel) -> String {
         format!("{}/hooks/{}/{}", self.parts.public_url, channel.plugin, channel.id)
+    }
+
+    /// What the host itself has to say of the channel, beside the notices that are stored with it.
+    #[must_use]
+    pub fn notices(&self, channel: &Channel) -> Vec<Notice> {
+        let plugin = self.plugin(&channel.plugin);
+        let told = plugin.and_then(|plugin| self.misfits.notice(channel.id, plugin.fields()));
+        told.into_iter().collect()
     }
 
     /// Waits for journeys whose callers are gone. To be called when the server has stopped.

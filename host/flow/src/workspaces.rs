@@ -93,6 +93,25 @@ pub async fn reconnect(flow: &Flow, id: WorkspaceId, token: Secret) -> Result<Ar
     renew(flow, id, token, profile).await
 }
 
+/// Asks the inbox whether the token is still good, and keeps the answer: only a refused token disconnects the
+/// workspace, and one that is taken connects it again. An inbox that does not answer changes nothing.
+///
+/// # Errors
+/// See [`WorkspaceError`]; never [`WorkspaceError::Token`].
+pub async fn check(flow: &Flow, id: WorkspaceId) -> Result<Arc<Workspace>, WorkspaceError> {
+    let known = flow.directory().workspace(id).ok_or(WorkspaceError::NotFound)?;
+    let cause = match reconnect(flow, id, known.token.clone()).await {
+        Err(WorkspaceError::Token(cause)) => cause,
+        other => return other,
+    };
+    tracing::warn!(workspace.id = %id, code = cause.code, "The inbox refuses the workspace's token");
+    let change = WorkspaceChange {
+        status: Some((WorkspaceStatus::Disconnected, Some(cause.message))),
+        ..WorkspaceChange::default()
+    };
+    change_workspace(flow, id, change).await
+}
+
 async fn prove(flow: &Flow, platform: Platform, token: &Secret) -> Result<Profile, WorkspaceError> {
     let inbox = flow.inbox(platform).ok_or(WorkspaceError::NoInbox)?;
     inbox.connect(token).await.map_err(|error| match error {

@@ -37,8 +37,13 @@ pub enum Verdict {
     Genuine,
     /// A handshake; this is the answer and nothing else happens.
     Challenge(Answer),
-    /// Answer 401 or 403; the word is for the counter.
+    /// Answer 401: nothing proves it. The word is for the counter.
     Forged {
+        why: &'static str,
+    },
+    /// Answer 401: it was made with another secret than the one of this name. Forged, or the name has a wrong value.
+    Misfit {
+        secret: String,
         why: &'static str,
     },
     /// Answer 405.

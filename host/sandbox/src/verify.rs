@@ -32,18 +32,41 @@ pub(crate) fn verify(manifest: &Manifest, secrets: &Secrets, hook: &Hook, url: &
     if !manifest.methods.contains(&hook.method) {
         return Verdict::WrongMethod;
     }
-    let genuine = match &manifest.verification {
-        Verification::Hmac(recipe) => signed(recipe, secrets, hook, url),
-        Verification::SharedSecret { header, secret } => match hook.header(header) {
-            Some(given) => same(accepted(secrets, secret), given.as_bytes()).ok_or("wrong secret"),
-            None => Err("no secret"),
-        },
-        Verification::Basic { user, secret } => basic(user.as_deref(), accepted(secrets, secret), hook),
-        Verification::None => Ok(()),
+    let (genuine, secret) = match &manifest.verification {
+        Verification::Hmac(recipe) => (signed(recipe, secrets, hook, url), &recipe.secret),
+        Verification::SharedSecret { header, secret } => {
+            let given = hook.header(header).ok_or(Flaw::Unproven("no secret"));
+            let fits = |given: &str| same(accepted(secrets, secret), given.as_bytes());
+            let genuine = given.and_then(|given| fits(given).ok_or(Flaw::Misfit("wrong secret")));
+            (genuine, secret)
+        }
+        Verification::Basic { user, secret } => {
+            let genuine = basic(user.as_deref(), accepted(secrets, secret), hook);
+            (genuine, secret)
+        }
+        Verification::None => return Verdict::Genuine,
     };
     match genuine {
         Ok(()) => Verdict::Genuine,
-        Err(why) => Verdict::Forged { why },
+        Err(Flaw::Unproven(why)) => Verdict::Forged { why },
+        Err(Flaw::Misfit(why)) => Verdict::Misfit {
+            secret: secret.clone(),
+            why,
+        },
+    }
+}
+
+/// What is wrong with a hook, with the word for the counter.
+enum Flaw {
+    /// It carries no proof that could be compared.
+    Unproven(&'static str),
+    /// Its proof was made with another secret.
+    Misfit(&'static str),
+}
+
+impl From<&'static str> for Flaw {
+    fn from(why: &'static str) -> Self {
+        Self::Unproven(why)
     }
 }
 
@@ -80,7 +103,10 @@ fn answer_challenge(challenge: &Challenge, secrets: &Secrets, hook: &Hook) -> Op
         return Some(Verdict::Forged { why: "no token" });
     };
     if same(accepted(secrets, &token.secret), given.as_bytes()).is_none() {
-        return Some(Verdict::Forged { why: "wrong token" });
+        return Some(Verdict::Misfit {
+            secret: token.secret.clone(),
+            why: "wrong token",
+        });
     }
     let word = query(&answer.parameter).filter(|(_, word)| word.len() <= CHALLENGE_BYTES_MAX);
     Some(match word {
@@ -93,21 +119,21 @@ fn answer_challenge(challenge: &Challenge, secrets: &Secrets, hook: &Hook) -> Op
     })
 }
 
-fn basic<'a>(user: Option<&str>, secrets: impl Iterator<Item = &'a Secret>, hook: &Hook) -> Result<(), &'static str> {
+fn basic<'a>(user: Option<&str>, secrets: impl Iterator<Item = &'a Secret>, hook: &Hook) -> Result<(), Flaw> {
     let given = hook.header("authorization").ok_or("no password")?;
     let (scheme, encoded) = given.split_once(' ').ok_or("no password")?;
     if !scheme.eq_ignore_ascii_case("basic") {
-        return Err("no password");
+        return Err(Flaw::Unproven("no password"));
     }
     let decoded = BASE64.decode(encoded.trim()).map_err(|_| "wrong password")?;
     let colon = decoded.iter().position(|byte| *byte == b':').ok_or("wrong password")?;
     if user.is_some_and(|user| user.as_bytes() != &decoded[..colon]) {
-        return Err("wrong password");
+        return Err(Flaw::Unproven("wrong password"));
     }
-    same(secrets, &decoded[colon + 1..]).ok_or("wrong password")
+    same(secrets, &decoded[colon + 1..]).ok_or(Flaw::Misfit("wrong password"))
 }
 
-fn signed(recipe: &Hmac, secrets: &Secrets, hook: &Hook, url: &str) -> Result<(), &'static str> {
+fn signed(recipe: &Hmac, secrets: &Secrets, hook: &Hook, url: &str) -> Result<(), Flaw> {
     let given = hook.header(&recipe.header).ok_or("no signature")?;
     let given = given.strip_prefix(&recipe.prefix).ok_or("malformed signature")?;
     let given = decode(recipe.encoding, given).ok_or("malformed signature")?;
@@ -130,7 +156,11 @@ fn signed(recipe: &Hmac, secrets: &Secrets, hook: &Hook, url: &str) -> Result<()
             };
         }
     }
-    if found { Ok(()) } else { Err("wrong signature") }
+    if found {
+        Ok(())
+    } else {
+        Err(Flaw::Misfit("wrong signature"))
+    }
 }
 
 fn fits<M: Mac + KeyInit>(key: &[u8], message: &[u8], given: &[u8]) -> bool {

@@ -8,6 +8,7 @@ use futures_util::stream::BoxStream;
 use mantle_flow::HookAnswer;
 use mantle_model::hook::Hook;
 use mantle_model::ids::{ChannelId, MediaId, MessageId, WorkspaceId};
+use mantle_model::inbound::Notice;
 use mantle_model::secret::Secret;
 use mantle_store::directory::{Channel, ChannelSettings, Workspace, WorkspaceSettings};
 
@@ -100,6 +101,8 @@ pub trait Desk: Send + Sync {
     fn configuration(&self) -> Configuration;
     /// What the provider calls for this channel.
     fn hook_url(&self, channel: &Channel) -> String;
+    /// What the host itself has to say of the channel, beside its stored notices.
+    fn notices(&self, channel: &Channel) -> Vec<Notice>;
 
     async fn connect_channel(&self, draft: ChannelDraft) -> Result<Channel, DeskError>;
     async fn edit_channel(&self, id: ChannelId, edit: ChannelEdit) -> Result<Channel, DeskError>;

@@ -39,6 +39,13 @@ fn hook(method: &str, query: &str, headers: &[(&str, &str)], body: &str) -> Hook
     }
 }
 
+fn misfit(secret: &str, why: &'static str) -> Verdict {
+    Verdict::Misfit {
+        secret: secret.to_owned(),
+        why,
+    }
+}
+
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded; charset=UTF-8");
 
 mod whatsapp {
@@ -62,7 +69,10 @@ mod whatsapp {
     fn in_9_a_signed_body_passes_and_nothing_else() {
         assert_eq!(BODY.len(), 565);
         let header = [("x-hub-signature-256", SIGNATURE)];
-        let forged = |why| Verdict::Forged { why };
+        let forged = |why| match why {
+            "wrong signature" => misfit("app_secret", why),
+            _ => Verdict::Forged { why },
+        };
         assert_eq!(verdict(&[("app_secret", SECRET)], &header, BODY), Verdict::Genuine);
 
         let rewritten = BODY
@@ -125,7 +135,7 @@ mod whatsapp {
         };
         assert_eq!(good, Verdict::Challenge(answer));
         let wrong = ask("hub.mode=subscribe&hub.challenge=1&hub.verify_token=My+word");
-        assert_eq!(wrong, Verdict::Forged { why: "wrong token" });
+        assert_eq!(wrong, misfit("verify_token", "wrong token"));
         assert_eq!(
             ask("hub.mode=subscribe&hub.challenge=1"),
             Verdict::Forged { why: "no token" }
@@ -233,7 +243,10 @@ mod twilio {
 
     #[test]
     fn in_9_what_was_changed_on_the_way_fails() {
-        let forged = |why| Verdict::Forged { why };
+        let forged = |why| match why {
+            "wrong signature" => misfit("auth_token", why),
+            _ => Verdict::Forged { why },
+        };
         let check = |case: Case, why| assert_eq!(case.verdict(), forged(why));
         check(
             Case {
@@ -322,7 +335,7 @@ mod telegram {
         };
         check(Some("s3cr3t_Token-1"), Verdict::Genuine);
         for wrong in ["S3cr3t_Token-1", "s3cr3t_Token-12", "\"s3cr3t_Token-1\"", ""] {
-            check(Some(wrong), Verdict::Forged { why: "wrong secret" });
+            check(Some(wrong), misfit("hook_secret", "wrong secret"));
         }
         check(None, Verdict::Forged { why: "no secret" });
     }
@@ -336,7 +349,7 @@ mod telegram {
             &hook,
             "https://b.example/",
         );
-        assert_eq!(verdict, Verdict::Forged { why: "wrong secret" });
+        assert_eq!(verdict, misfit("hook_secret", "wrong secret"));
     }
 
     #[test]

@@ -142,6 +142,7 @@ async fn body(front: &Front, channel: Channel) -> Result<ChannelBody, ApiError> 
     let (inbound, outbound) = front.store.last_traffic(channel.id).await?;
     let hook_url = front.desk.hook_url(&channel);
     let hint = groups_hint(&channel);
+    let seen_here = front.desk.notices(&channel);
     let name = [&channel.name, &channel.external_name, &channel.external_id]
         .into_iter()
         .find(|name| !name.is_empty())
@@ -170,6 +171,7 @@ async fn body(front: &Front, channel: Channel) -> Result<ChannelBody, ApiError> 
         notices: channel
             .notices
             .into_iter()
+            .chain(seen_here)
             .map(|notice| NoticeBody {
                 level: match notice.level {
                     NoticeLevel::Info => "info".to_owned(),

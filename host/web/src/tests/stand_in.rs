@@ -12,6 +12,7 @@ use mantle_flow::HookAnswer;
 use mantle_model::clock::Clock;
 use mantle_model::hook::{Answer, Hook};
 use mantle_model::ids::{ChannelId, MediaId, MessageId, WorkspaceId};
+use mantle_model::inbound::Notice;
 use mantle_model::secret::{Secret, Secrets};
 use mantle_store::database::SqlStore;
 use mantle_store::directory::{
@@ -154,6 +155,10 @@ impl Desk for TestDesk {
 
     fn hook_url(&self, channel: &Channel) -> String {
         format!("https://bridge.example.com/hooks/{}/{}", channel.plugin, channel.id)
+    }
+
+    fn notices(&self, _channel: &Channel) -> Vec<Notice> {
+        Vec::new()
     }
 
     async fn connect_channel(&self, draft: ChannelDraft) -> Result<Channel, DeskError> {

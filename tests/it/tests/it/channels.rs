@@ -73,6 +73,7 @@ async fn ch_3_wrong_credentials_of_whatsapp_are_named() -> Result<()> {
         ("phone_number_id", "+49 30 555010", ""),
         ("business_account_id", "999999999999999", "does not exist"),
         ("business_account_id", "shop", ""),
+        ("app_secret", "00000000000000000000000000000000", "appsecret_proof"),
         ("app_secret", "", ""),
         ("verify_token", "", ""),
     ] {
@@ -89,6 +90,12 @@ async fn ch_3_wrong_credentials_of_twilio_are_named() -> Result<()> {
     let good = bridge.sms_fields();
     for (field, value, reason) in [
         ("auth_token", "00000000000000000000000000000000", "does not accept"),
+        (
+            "auth_token",
+            "00000000000000000000000000000000",
+            "Twilio says: Authenticate",
+        ),
+        ("account_sid", "AC99999999999999999999999999999999", "invalid username"),
         ("account_sid", "shop", ""),
         ("from", "+15005550999", "no such number"),
         (

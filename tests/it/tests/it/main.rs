@@ -11,6 +11,7 @@ mod outages;
 mod replies;
 mod round_trip;
 mod sandboxed;
+mod set_up;
 mod threads;
 mod voices;
 mod windows;
