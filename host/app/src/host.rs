@@ -163,6 +163,7 @@ impl Rooms {
             clock: Arc::clone(clock),
             ids,
             metrics: Metrics::register(&mut registry),
+            chance: mantle_flow::retry::system_chance,
             public_url: public_url.to_owned(),
         })
         .await

@@ -17,7 +17,7 @@ mod note;
 mod one_at_a_time;
 pub mod outbound;
 pub mod payload;
-mod retry;
+pub mod retry;
 pub mod shelf;
 pub mod worker;
 pub mod workspaces;
@@ -43,6 +43,9 @@ use crate::metrics::Metrics;
 use crate::misfits::Misfits;
 use crate::one_at_a_time::OneAtATime;
 
+/// Where random numbers come from.
+pub type Chance = fn() -> u64;
+
 /// What a flow is made of.
 pub struct FlowParts {
     pub store: Arc<dyn Store>,
@@ -52,6 +55,8 @@ pub struct FlowParts {
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<IdSource>,
     pub metrics: Metrics,
+    /// Random numbers that spread retries: [`retry::system_chance`] but in a simulation.
+    pub chance: Chance,
     /// What providers see, without a slash at the end: `https://bridge.example.com`.
     pub public_url: String,
 }
@@ -180,6 +185,10 @@ impl Flow {
 
     pub(crate) fn shelf(&self) -> &dyn Shelf {
         &*self.parts.shelf
+    }
+
+    pub(crate) fn chance(&self) -> u64 {
+        (self.parts.chance)()
     }
 
     pub(crate) fn public_url(&self) -> &str {

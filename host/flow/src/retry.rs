@@ -66,8 +66,9 @@ fn back_off(failed: u32, chance: u64) -> Duration {
     Duration::from_millis(chance % millis.max(1)).max(WAIT_MIN)
 }
 
-/// A random number for [`next`]; without one from the system the longest wait is taken.
-pub(crate) fn chance() -> u64 {
+/// A random number of the operating system for [`next`]; without one the longest wait is taken.
+#[must_use]
+pub fn system_chance() -> u64 {
     getrandom::u64().unwrap_or(u64::MAX)
 }
 

@@ -239,7 +239,7 @@ async fn stopped(job: &Job<'_>, stop: Stop) -> Result<After, StoreError> {
         now: job.now(),
     };
     tracing::info!(message.id = %job.event.id, attempt = job.lane.tries, code = failure.cause().code, "An attempt failed");
-    match retry::next(&failure, attempts, retry::chance()) {
+    match retry::next(&failure, attempts, job.flow.chance()) {
         Next::Retry { until, counts } => postpone(job, until.since(job.now()), failure.cause().clone(), counts).await,
         Next::GiveUp(cause) => give_up(job, cause).await,
     }

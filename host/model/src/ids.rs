@@ -180,11 +180,16 @@ impl IdSource {
     /// # Errors
     /// The operating system gives no random numbers.
     pub fn new() -> Result<Self, getrandom::Error> {
-        let salt = i64::from(getrandom::u32()? & ((1 << LOW_BITS) - 1));
-        Ok(Self {
+        Ok(Self::salted(getrandom::u32()?))
+    }
+
+    /// A source whose ids are known beforehand: for simulations, where each host needs a salt of its own.
+    #[must_use]
+    pub fn salted(salt: u32) -> Self {
+        Self {
             last: AtomicI64::new(0),
-            salt,
-        })
+            salt: i64::from(salt & ((1 << LOW_BITS) - 1)),
+        }
     }
 
     /// The next id, higher than all before it.

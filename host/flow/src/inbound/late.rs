@@ -105,7 +105,7 @@ fn again(job: &Job<'_>, late: &LateFile, code: &str, message: &str) -> Turn {
         since: job.lane.failing_since,
         now: job.now(),
     };
-    let wait = match retry::next(&Failure::Transient(cause.clone()), attempts, retry::chance()) {
+    let wait = match retry::next(&Failure::Transient(cause.clone()), attempts, job.flow.chance()) {
         Next::Retry { until, .. } => until.since(job.now()),
         Next::GiveUp(_) => return never(job, late, message),
     };

@@ -406,6 +406,7 @@ impl World {
             clock,
             ids,
             metrics: Metrics::register(&mut Registry::default()),
+            chance: mantle_flow::retry::system_chance,
             public_url: "https://bridge.example".into(),
         });
         let flow = flow.await.unwrap();
