@@ -11,11 +11,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
+use mantle_egress::{Egress, EgressConfig, EgressError};
 use mantle_flow::connector::Catalog;
 use mantle_flow::metrics::Metrics;
 use mantle_flow::shelf::StoreShelf;
 use mantle_flow::{Flow, FlowParts, worker};
 use mantle_inbox::Inbox;
+use mantle_inbox::intercom::{Intercom, IntercomConfig};
 use mantle_model::clock::{Clock, SystemClock};
 use mantle_model::ids::{ChannelId, IdSource};
 use mantle_model::secret::Secret;
@@ -38,9 +40,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::catalog::{LiveCatalog, Workshop};
-use crate::config::{self, Fixed, HostConfig};
+use crate::config::{self, Fixed, HostConfig, Live};
 use crate::desk::HostDesk;
-use crate::live_inbox::LiveIntercom;
 use crate::watch::Watch;
 
 /// How often a small write proves that the disk takes messages.
@@ -121,7 +122,7 @@ struct Rooms {
 /// What follows the configuration while the host runs.
 struct LiveParts {
     catalog: Arc<LiveCatalog>,
-    intercom: Arc<LiveIntercom>,
+    intercom: Arc<Intercom>,
     configuration: Arc<ArcSwap<Configuration>>,
 }
 
@@ -150,9 +151,8 @@ impl Rooms {
             .await
             .context("The plugins cannot be loaded")?;
         let catalog = Arc::new(catalog);
-        let intercom =
-            LiveIntercom::new(&config.live, Arc::clone(clock)).context("Calls to Intercom cannot be made")?;
-        let intercom = Arc::new(intercom);
+        let app = intercom_app(&config.live).context("Calls to Intercom cannot be made")?;
+        let intercom = Arc::new(Intercom::new(app, Arc::clone(clock)));
         let mut registry = Registry::default();
         let http = HttpMetrics::register(&mut registry);
         let flow = Flow::open(FlowParts {
@@ -394,7 +394,7 @@ impl Reload {
         }
         let files = watched_files(&config);
         let taken = async {
-            self.live.intercom.apply(&config.live)?;
+            self.live.intercom.reconfigure(intercom_app(&config.live)?);
             self.live.catalog.apply(&config.live).await?;
             anyhow::Ok(())
         };
@@ -433,4 +433,15 @@ async fn follow(reload: Arc<Reload>, mut watch: Watch, rest: CancellationToken) 
             watch.look_at(files);
         }
     }
+}
+
+/// Intercom as the configuration in use has it.
+fn intercom_app(live: &Live) -> Result<IntercomConfig, EgressError> {
+    let egress = Egress::new(&EgressConfig {
+        redirects: live.redirects.clone(),
+    })?;
+    Ok(IntercomConfig {
+        client_secret: live.intercom.iter().map(|app| app.client_secret.clone()).collect(),
+        egress: Arc::new(egress),
+    })
 }

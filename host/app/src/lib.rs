@@ -8,7 +8,6 @@ pub mod cli;
 pub mod config;
 mod desk;
 pub mod host;
-mod live_inbox;
 pub mod no_shelf;
 mod telemetry;
 mod watch;

@@ -23,6 +23,7 @@ mod wire;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use mantle_egress::{ByteStream, Egress};
 use mantle_model::clock::Clock;
@@ -40,29 +41,35 @@ use crate::{
     Profile, ReplyFile, Trail, Upload, Voice, Written,
 };
 
-/// What the operator gives, and what it runs on.
+/// What the operator gives. It may change while calls are under way.
 pub struct IntercomConfig {
     /// Of the operator's Intercom app; several while one is being rotated. Without one no webhook is believed.
     pub client_secret: Vec<Secret>,
     pub egress: Arc<Egress>,
-    pub clock: Arc<dyn Clock>,
 }
 
 /// All workspaces at Intercom.
 pub struct Intercom {
-    client_secret: Vec<Secret>,
+    client_secret: ArcSwap<Vec<Secret>>,
     api: Api,
     team: OperatorCache,
 }
 
 impl Intercom {
     #[must_use]
-    pub fn new(config: IntercomConfig) -> Self {
+    pub fn new(config: IntercomConfig, clock: Arc<dyn Clock>) -> Self {
         Self {
-            client_secret: config.client_secret,
-            api: Api::new(config.egress, config.clock),
+            client_secret: ArcSwap::from_pointee(config.client_secret),
+            api: Api::new(config.egress, clock),
             team: OperatorCache::default(),
         }
+    }
+
+    /// Takes another configuration on. Calls under way end with the one before; what is known of the workspaces'
+    /// limits stays.
+    pub fn reconfigure(&self, config: IntercomConfig) {
+        self.client_secret.store(Arc::new(config.client_secret));
+        self.api.reconnect(config.egress);
     }
 }
 
@@ -188,7 +195,7 @@ impl Inbox for Intercom {
     }
 
     fn verify_webhook(&self, headers: &[(String, String)], body: &[u8]) -> bool {
-        webhook::verify(&self.client_secret, headers, body)
+        webhook::verify(&self.client_secret.load(), headers, body)
     }
 
     fn parse_webhook(&self, body: &[u8]) -> Result<Vec<InboxEvent>, String> {

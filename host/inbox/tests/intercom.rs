@@ -44,11 +44,13 @@ impl Stage {
             .iter()
             .map(|(from, to)| (from.parse().unwrap(), to.parse().unwrap()))
             .collect();
-        let inbox = Intercom::new(IntercomConfig {
-            client_secret: vec![Secret::new(world.intercom.client_secret())],
-            egress: Arc::new(Egress::new(&EgressConfig { redirects }).unwrap()),
-            clock: Arc::new(clock.clone()),
-        });
+        let inbox = Intercom::new(
+            IntercomConfig {
+                client_secret: vec![Secret::new(world.intercom.client_secret())],
+                egress: Arc::new(Egress::new(&EgressConfig { redirects }).unwrap()),
+            },
+            Arc::new(clock.clone()),
+        );
         let access = Access {
             token: Secret::new(workspace.token()),
             facts: BTreeMap::new(),
@@ -178,11 +180,13 @@ async fn a_wrong_token_is_called_wrong_though_a_region_is_out_of_reach() {
             (from.parse().unwrap(), to.parse().unwrap())
         })
         .collect();
-    let inbox = Intercom::new(IntercomConfig {
-        client_secret: Vec::new(),
-        egress: Arc::new(Egress::new(&EgressConfig { redirects }).unwrap()),
-        clock: Arc::new(stage.clock.clone()),
-    });
+    let inbox = Intercom::new(
+        IntercomConfig {
+            client_secret: Vec::new(),
+            egress: Arc::new(Egress::new(&EgressConfig { redirects }).unwrap()),
+        },
+        Arc::new(stage.clock.clone()),
+    );
     let refused = inbox.connect(&Secret::new("wrong".into())).await.unwrap_err();
     assert!(
         matches!(refused, InboxError::Failure(Failure::Unauthorized(_))),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::Method;
 use mantle_egress::{Body, ByteStream, Credential, Egress, Injection, Policy, Request, collect};
@@ -27,7 +28,7 @@ const UPLOAD_TIMEOUT: Duration = Duration::from_secs(120);
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 pub struct Api {
-    egress: Arc<Egress>,
+    egress: ArcSwap<Egress>,
     clock: Arc<dyn Clock>,
     policy: Policy,
     files: Policy,
@@ -85,12 +86,17 @@ impl<'a> Call<'a> {
 impl Api {
     pub fn new(egress: Arc<Egress>, clock: Arc<dyn Clock>) -> Self {
         Self {
-            egress,
+            egress: ArcSwap::new(egress),
             clock,
             policy: api_policy(),
             files: file_policy(),
             pace: Pace::default(),
         }
+    }
+
+    /// Calls from now on leave through this client.
+    pub fn reconnect(&self, egress: Arc<Egress>) {
+        self.egress.store(egress);
     }
 
     pub fn now(&self) -> Time {
@@ -144,7 +150,7 @@ impl Api {
             Ok(request) => request,
             Err(trouble) => return (Err(trouble), None),
         };
-        let mut answer = match self.egress.send(request, &self.policy).await {
+        let mut answer = match self.egress.load_full().send(request, &self.policy).await {
             Ok(answer) => answer,
             Err(error) => return (Err(unanswered(&error, repeat)), None),
         };
@@ -175,7 +181,7 @@ impl Api {
             timeout: FILE_TIMEOUT,
             redirects_max: FILE_REDIRECTS_MAX,
         };
-        self.egress.send(request, &self.files).await
+        self.egress.load_full().send(request, &self.files).await
     }
 }
 
