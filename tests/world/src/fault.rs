@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::scene::lock;
+use crate::wire::Reply;
 
 /// What happens to a call instead of, or after, what it asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +67,14 @@ impl Fault {
             "slow" => Self::Slow(Duration::from_millis(15)),
             _ => return None,
         })
+    }
+}
+
+/// A provider's refusal for too many calls, with the header that all of them use.
+pub(crate) fn limited(refusal: Reply, retry_after: Option<&str>) -> Reply {
+    match retry_after {
+        Some(after) => refusal.with("retry-after", after),
+        None => refusal,
     }
 }
 

@@ -347,13 +347,10 @@ impl Stand for Telegram {
             _ => "Bad Request: refused on purpose".to_owned(),
         };
         let mut body = json!({"ok": false, "error_code": status, "description": text});
-        let Some(after) = retry_after else {
-            return Reply::json(status, &body);
-        };
-        if let Ok(seconds) = after.parse::<i64>() {
+        if let Some(seconds) = retry_after.and_then(|after| after.parse::<i64>().ok()) {
             body["parameters"] = json!({"retry_after": seconds});
         }
-        Reply::json(status, &body).with("retry-after", after)
+        Reply::json(status, &body)
     }
 
     async fn answer(&self, call: Call) -> Reply {

@@ -195,7 +195,7 @@ impl Stand for Twilio {
         &self.0.faults
     }
 
-    fn refusal(&self, status: u16, retry_after: Option<&str>) -> Reply {
+    fn refusal(&self, status: u16, _: Option<&str>) -> Reply {
         let code = match status {
             401 => 20_003,
             429 => 20_429,
@@ -203,11 +203,7 @@ impl Stand for Twilio {
             500.. => 20_500,
             _ => 20_001,
         };
-        let reply = api::error(status, code, "Refused on purpose");
-        match retry_after {
-            Some(after) => reply.with("retry-after", after),
-            None => reply,
-        }
+        api::error(status, code, "Refused on purpose")
     }
 
     async fn answer(&self, call: Call) -> Reply {

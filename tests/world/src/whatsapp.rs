@@ -252,18 +252,14 @@ impl Stand for WhatsApp {
         &self.0.faults
     }
 
-    fn refusal(&self, status: u16, retry_after: Option<&str>) -> Reply {
+    fn refusal(&self, status: u16, _: Option<&str>) -> Reply {
         let code = match status {
             401 => 190,
             429 => 130_429,
             500.. => 131_000,
             _ => 100,
         };
-        let reply = graph::error(status, code, graph::title(code));
-        match retry_after {
-            Some(after) => reply.with("retry-after", after),
-            None => reply,
-        }
+        graph::error(status, code, graph::title(code))
     }
 
     async fn answer(&self, call: Call) -> Reply {

@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::fault::{Fault, Faults};
+use crate::fault::{self, Fault, Faults};
 use crate::scene::lock;
 
 /// More than any provider takes in one request, in bytes.
@@ -143,7 +143,7 @@ pub(crate) trait Stand: Send + Sync + 'static {
     /// The name by which faults find this call.
     fn operation(&self, call: &Call) -> String;
     fn faults(&self) -> &Faults;
-    /// How the provider words an error of this status.
+    /// How the provider words an error of this status. The header `Retry-After` is added to it.
     fn refusal(&self, status: u16, retry_after: Option<&str>) -> Reply;
     fn answer(&self, call: Call) -> impl Future<Output = Reply> + Send;
 }
@@ -196,7 +196,7 @@ async fn play<S: Stand>(stand: Arc<S>, request: Request<Incoming>) -> io::Result
             stand.answer(call).await;
             respond(stand.refusal(status, None))
         }
-        Fault::Limit(after) => respond(stand.refusal(429, after.as_deref())),
+        Fault::Limit(after) => respond(fault::limited(stand.refusal(429, after.as_deref()), after.as_deref())),
         Fault::Hold(pause) => {
             tokio::time::sleep(pause).await;
             Err(gone())
