@@ -186,7 +186,7 @@ mod tests {
     fn a_second_start_takes_the_cache_and_a_changed_file_is_compiled_anew() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("cache");
-        let engine = crate::engine::build().unwrap();
+        let engine = crate::engine::build(&crate::engine::Resources::default().pools).unwrap();
         let load = || {
             Cache::open(&folder, &engine)
                 .unwrap()

@@ -1,10 +1,9 @@
 //! One call into a connector: its fresh instance, its budgets, and how it ended.
 //!
-//! Invariants: a store serves one call and is dropped with it, however the call ends; CPU is counted by epochs
-//! and yields to others while it is spent; wall clock is limited from outside, since epochs do not stop host
+//! Invariants: a store serves one call and is dropped with it, however the call ends; CPU is looked at with every
+//! epoch and yields to others while it is spent; wall clock is limited from outside, since epochs do not stop host
 //! functions. A trap, a time-out or a limit ends as a value of [`CallError`].
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxView, WasiView};
 
+use crate::cpu::{Booked, Cpu};
 use crate::leaks;
 use crate::limits::{self, Limiter};
 use crate::plugin::Parts;
@@ -28,6 +28,8 @@ pub(crate) enum Kind {
     /// Reads, and does nothing else.
     Receive,
     Act,
+    /// As `Act`, and makes a message: cut short, nobody knows whether there is one.
+    Send,
     /// As `Act`, with time for a large file.
     FetchMedia,
 }
@@ -36,21 +38,22 @@ impl Kind {
     fn time_max(self) -> Duration {
         match self {
             Self::Receive => limits::RECEIVE_TIME_MAX,
-            Self::Act => limits::CALL_TIME_MAX,
+            Self::Act | Self::Send => limits::CALL_TIME_MAX,
             Self::FetchMedia => limits::MEDIA_TIME_MAX,
         }
     }
 
-    fn cpu_ms_max(self) -> u64 {
+    fn cpu_max(self) -> Duration {
         match self {
-            Self::Receive => limits::RECEIVE_CPU_MS,
-            Self::Act | Self::FetchMedia => limits::CALL_CPU_MS,
+            Self::Receive => limits::RECEIVE_CPU_MAX,
+            Self::Act | Self::Send | Self::FetchMedia => limits::CALL_CPU_MAX,
         }
     }
+}
 
-    fn ticks_max(self) -> u64 {
-        self.cpu_ms_max() / u64::try_from(limits::TICK.as_millis()).unwrap_or(1)
-    }
+/// In whole milliseconds, for errors.
+fn ms(time: Duration) -> u64 {
+    time.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 /// What a store holds: everything that host functions need to know of their call.
@@ -64,7 +67,7 @@ pub(crate) struct CallState {
     pub(crate) channel: ChannelContext,
     /// Files of this call; a guest's id is the place in here plus one.
     files: Vec<ShelfFile>,
-    ticks: u64,
+    cpu: Arc<Cpu>,
     host_calls: u32,
     pub(crate) http_calls: u32,
     pub(crate) log_lines: u32,
@@ -101,7 +104,7 @@ impl CallState {
             parts,
             channel,
             files: Vec::new(),
-            ticks: 0,
+            cpu: Arc::default(),
             host_calls: 0,
             http_calls: 0,
             log_lines: 0,
@@ -168,8 +171,7 @@ impl Call {
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut store| {
             let state = store.data_mut();
-            state.ticks += 1;
-            if state.ticks >= state.kind.ticks_max() {
+            if state.cpu.used() >= state.kind.cpu_max() {
                 return Ok(UpdateDeadline::Interrupt);
             }
             // Tokio's own yield puts the task behind the others; wasmtime's would have it polled again at once.
@@ -187,14 +189,23 @@ impl Call {
         id.ok_or_else(|| CallError::Garbage(format!("a message with more than {} files", limits::FILES_MAX)))
     }
 
-    /// What the call came to. Anything but the guest's own answer is logged here, once.
-    pub(crate) fn judge<T>(&self, ended: Ended<T>) -> Result<T, CallError> {
+    /// Runs the guest within the budgets of its kind. Anything but the guest's own answer is logged here, once.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub(crate) async fn run<T>(
+        &mut self,
+        guest: impl AsyncFnOnce(&mut Store<CallState>) -> wasmtime::Result<T>,
+    ) -> Result<T, CallError> {
         let state = self.store.data();
+        let (time_max, cpu) = (state.kind.time_max(), Arc::clone(&state.cpu));
+        let ended = tokio::time::timeout(time_max, Booked::new(cpu, guest(&mut self.store))).await;
         let error = match ended {
-            Ended::Returned(value) => return Ok(value),
-            Ended::TimedOut => CallError::TimedOut(state.kind.time_max().as_millis().try_into().unwrap_or(u64::MAX)),
-            Ended::Failed(error) => self.classify(&error),
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => self.classify(&error),
+            Err(_) => CallError::TimedOut(ms(time_max)),
         };
+        let state = self.store.data();
         tracing::warn!(
             target: "mantle::audit",
             plugin = %state.parts.name,
@@ -202,7 +213,24 @@ impl Call {
             "A call of the connector {} was stopped: {error}",
             state.parts.name
         );
-        Err(error)
+        Err(self.cut_short(error))
+    }
+
+    /// An error of a `send` that was cut short. Once a request may have reached the provider, nobody knows whether the
+    /// message was made there, whatever the connector died of afterwards.
+    pub(crate) fn cut_short(&self, error: CallError) -> CallError {
+        let state = self.store.data();
+        let is_cut = matches!(
+            error,
+            CallError::Trapped(_) | CallError::CpuExceeded(_) | CallError::TimedOut(_) | CallError::Garbage(_)
+        );
+        if is_cut && state.kind == Kind::Send && state.may_have_acted {
+            return CallError::Provider(Failure::Unknown(Cause::new(
+                "connector",
+                format!("The connector was stopped after its request had left: {error}."),
+            )));
+        }
+        error
     }
 
     fn classify(&self, error: &wasmtime::Error) -> CallError {
@@ -211,7 +239,7 @@ impl Call {
             return CallError::Busy;
         }
         if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
-            return CallError::CpuExceeded(state.kind.cpu_ms_max());
+            return CallError::CpuExceeded(ms(state.kind.cpu_max()));
         }
         let mut text = error.root_cause().to_string();
         if state.limiter.refused {
@@ -249,36 +277,4 @@ fn innermost(backtrace: &WasmBacktrace) -> Option<String> {
     };
     let names = backtrace.frames().iter().filter_map(wasmtime::FrameInfo::func_name);
     names.filter(own).map(|name| name.chars().take(200).collect()).next()
-}
-
-/// How a call ended, before it is judged.
-pub(crate) enum Ended<T> {
-    Returned(T),
-    Failed(wasmtime::Error),
-    TimedOut,
-}
-
-/// Runs the call within its wall clock.
-pub(crate) async fn bounded<T>(kind: Kind, call: impl Future<Output = wasmtime::Result<T>>) -> Ended<T> {
-    match tokio::time::timeout(kind.time_max(), call).await {
-        Ok(Ok(value)) => Ended::Returned(value),
-        Ok(Err(error)) => Ended::Failed(error),
-        Err(_) => Ended::TimedOut,
-    }
-}
-
-/// The error of a `send` that was cut short. Once a request may have reached the provider, nobody knows whether the
-/// message was made there, whatever the connector died of afterwards.
-pub(crate) fn of_send(error: CallError, may_have_acted: bool) -> CallError {
-    let cut_short = matches!(
-        error,
-        CallError::Trapped(_) | CallError::CpuExceeded(_) | CallError::TimedOut(_) | CallError::Garbage(_)
-    );
-    if cut_short && may_have_acted {
-        return CallError::Provider(Failure::Unknown(Cause::new(
-            "connector",
-            format!("The connector was stopped after its request had left: {error}."),
-        )));
-    }
-    error
 }

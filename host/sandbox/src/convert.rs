@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use mantle_model::clock::Time;
 use mantle_model::hook::{Answer, Hook};
 use mantle_model::inbound::{Alias, AliasKind, Malformed};
+use mantle_model::secret::Secrets;
 
 use crate::bindings::exports::mantle::connector::connector as guest;
 use crate::bindings::inbound_media::exports::mantle::connector::inbound_media::Fetched;
@@ -19,6 +20,7 @@ use crate::bindings::mantle::connector::values;
 use crate::bindings::profile::exports::mantle::connector::profile::Details;
 use crate::bindings::templates::exports::mantle::connector::templates as guest_templates;
 use crate::call::CallState;
+use crate::leaks;
 use crate::limits;
 use crate::shelf::ShelfFile;
 use crate::values::{CallError, ChannelContext, Inbound, Profile, Template, TemplateButton};
@@ -40,12 +42,16 @@ pub(crate) fn garbage(plugin: &str, context: &ChannelContext, problem: String) -
     CallError::Garbage(problem)
 }
 
-pub(crate) fn hook(hook: &Hook) -> guest::Hook {
+/// The hook without the channel's secrets: providers send one along to prove themselves.
+pub(crate) fn hook(secrets: &Secrets, hook: &Hook) -> guest::Hook {
+    let clean = |value: &str| leaks::scrub_text(secrets, value);
+    let query = form_urlencoded::parse(hook.query().as_bytes());
+    let headers = hook.headers.iter();
     guest::Hook {
         method: hook.method.clone(),
-        query: form_urlencoded::parse(hook.query().as_bytes()).into_owned().collect(),
-        headers: hook.headers.clone(),
-        body: hook.body.clone(),
+        query: query.map(|(name, value)| (clean(&name), clean(&value))).collect(),
+        headers: headers.map(|(name, value)| (name.clone(), clean(value))).collect(),
+        body: leaks::scrub(secrets, hook.body.clone()),
         received_at: hook.received_at.unix_ms(),
     }
 }

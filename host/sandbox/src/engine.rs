@@ -1,6 +1,7 @@
 //! The engine: settings, pool, ticking epochs, and the linker that every connector shares.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mantle_egress::EgressConfig;
 use mantle_model::clock::Clock;
@@ -35,13 +36,39 @@ pub(crate) struct Shared {
     pub shelf: Arc<dyn Shelf>,
     pub clock: Arc<dyn Clock>,
     pub egress: EgressConfig,
+    pub compile_time_max: Duration,
+}
+
+/// What a machine gives the engine; tests take less.
+pub(crate) struct Resources {
+    /// Slots of the pool, in the order in which they are tried; none: memory on demand.
+    pub pools: Vec<Option<u32>>,
+    pub compile_time_max: Duration,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        Self {
+            pools: limits::POOL_SLOTS.into_iter().map(Some).chain([None]).collect(),
+            compile_time_max: limits::COMPILE_TIME_MAX,
+        }
+    }
 }
 
 impl Sandbox {
     /// # Errors
     /// The engine cannot be built on this machine.
     pub fn new(config: SandboxConfig, shelf: Arc<dyn Shelf>, clock: Arc<dyn Clock>) -> Result<Self, LoadError> {
-        let engine = build().map_err(LoadError)?;
+        Self::with(config, shelf, clock, Resources::default())
+    }
+
+    pub(crate) fn with(
+        config: SandboxConfig,
+        shelf: Arc<dyn Shelf>,
+        clock: Arc<dyn Clock>,
+        resources: Resources,
+    ) -> Result<Self, LoadError> {
+        let engine = build(&resources.pools).map_err(LoadError)?;
         let linker = link(&engine)
             .map_err(|error| LoadError(format!("the imports of connectors cannot be linked: {error:#}")))?;
         let cache = Cache::open(&config.cache_dir, &engine).map_err(LoadError)?;
@@ -53,6 +80,7 @@ impl Sandbox {
                 shelf,
                 clock,
                 egress: config.egress,
+                compile_time_max: resources.compile_time_max,
             }),
         })
     }
@@ -67,13 +95,12 @@ impl Sandbox {
 }
 
 /// The engine with as large a pool as the machine can reserve, or without one, and its ticking thread.
-pub(crate) fn build() -> Result<Engine, String> {
-    let pools = limits::POOL_SLOTS.into_iter().map(Some).chain([None]);
+pub(crate) fn build(pools: &[Option<u32>]) -> Result<Engine, String> {
     let mut problem = String::new();
-    for slots in pools {
+    for slots in pools.iter().copied() {
         match Engine::new(&config(slots)) {
             Ok(engine) => {
-                if slots != Some(limits::POOL_SLOTS[0]) {
+                if Some(&slots) != pools.first() {
                     tracing::info!(
                         slots = slots.unwrap_or(0),
                         "The sandbox runs with a smaller pool: {problem}"

@@ -9,6 +9,7 @@ mod bindings;
 mod cache;
 mod call;
 mod convert;
+mod cpu;
 mod engine;
 mod form;
 mod grants;

@@ -11,12 +11,12 @@ pub(crate) const MANIFEST_BYTES_MAX: usize = 64 << 10;
 /// Compiling 18 MiB of Python takes up to 20 s on a small machine.
 pub(crate) const COMPILE_TIME_MAX: Duration = Duration::from_secs(180);
 
-/// How often the epoch moves; the grain of the CPU budget.
+/// How often the epoch moves: how often a guest's CPU is looked at, and the most that it may go over its budget.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
 /// CPU of `receive`: the provider waits for its answer, and reading JSON takes microseconds.
-pub(crate) const RECEIVE_CPU_MS: u64 = 200;
+pub(crate) const RECEIVE_CPU_MAX: Duration = Duration::from_millis(200);
 /// CPU of every other call.
-pub(crate) const CALL_CPU_MS: u64 = 2_000;
+pub(crate) const CALL_CPU_MAX: Duration = Duration::from_secs(2);
 /// Wall clock of `receive`: providers give up after 5 to 15 s.
 pub(crate) const RECEIVE_TIME_MAX: Duration = Duration::from_secs(3);
 /// Wall clock of every other call.

@@ -142,6 +142,7 @@ fn check_secrets(entry: &PluginEntry, manifest: &Manifest) -> Result<(), String>
 /// Off the request path and within a time; the compiler itself cannot be stopped, its result is then dropped.
 async fn compile(shared: &Arc<Shared>, plugin: &str, digest: String, bytes: Vec<u8>) -> Result<Exports, String> {
     let shared = Arc::clone(shared);
+    let time_max = shared.compile_time_max;
     let name = plugin.to_owned();
     let compiling = tokio::task::spawn_blocking(move || {
         let begun = std::time::Instant::now();
@@ -152,13 +153,10 @@ async fn compile(shared: &Arc<Shared>, plugin: &str, digest: String, bytes: Vec<
         tracing::debug!(plugin = %name, ?origin, ms = begun.elapsed().as_millis(), "Connector {name} is ready");
         type_check(&shared, &component)
     });
-    match tokio::time::timeout(limits::COMPILE_TIME_MAX, compiling).await {
+    match tokio::time::timeout(time_max, compiling).await {
         Ok(Ok(exports)) => exports,
         Ok(Err(_)) => Err("the compiler crashed on it".to_owned()),
-        Err(_) => Err(format!(
-            "it took longer than {} s to compile",
-            limits::COMPILE_TIME_MAX.as_secs()
-        )),
+        Err(_) => Err(format!("it took longer than {} s to compile", time_max.as_secs())),
     }
 }
 

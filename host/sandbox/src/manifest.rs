@@ -62,6 +62,7 @@ pub(crate) struct Hmac {
     pub signed: Vec<SignedPart>,
     pub url_ports: raw::UrlPorts,
     pub body_digest: Option<raw::BodyDigest>,
+    pub timestamp: Option<raw::Timestamp>,
 }
 
 #[derive(Debug, PartialEq, Eq)]

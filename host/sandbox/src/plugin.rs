@@ -14,10 +14,11 @@ use mantle_model::inbound::Alias;
 use mantle_model::outbound::{Outgoing, Sent};
 use mantle_model::secret::Secrets;
 use tokio::sync::Semaphore;
-use wasmtime::Engine;
+use wasmtime::{Engine, Store};
 
+use crate::bindings::lifecycle::WithLifecyclePre;
 use crate::bindings::{self, MinimalPre};
-use crate::call::{Call, CallState, Kind, bounded, of_send};
+use crate::call::{Call, CallState, Kind};
 use crate::convert::{self, garbage};
 use crate::form::{Field, FieldProblem};
 use crate::limits;
@@ -52,7 +53,7 @@ pub(crate) struct Parts {
 /// The type-checked exports, ready to be instantiated.
 pub(crate) struct Exports {
     pub minimal: MinimalPre<CallState>,
-    pub lifecycle: Option<bindings::lifecycle::WithLifecyclePre<CallState>>,
+    pub lifecycle: Option<WithLifecyclePre<CallState>>,
     pub inbound_media: Option<bindings::inbound_media::WithInboundMediaPre<CallState>>,
     pub profile: Option<bindings::profile::WithProfilePre<CallState>>,
     pub templates: Option<bindings::templates::WithTemplatesPre<CallState>>,
@@ -162,22 +163,23 @@ impl Plugin {
         Ok(Call::new(kind, Arc::clone(&self.parts), context.clone(), permit))
     }
 
+    fn lifecycle(&self) -> Result<&WithLifecyclePre<CallState>, CallError> {
+        let exports = self.exports.lifecycle.as_ref();
+        exports.ok_or(CallError::Unsupported("lifecycle"))
+    }
+
     /// # Errors
     /// See [`CallError`]. 3 s of wall clock, 200 ms of CPU.
     pub async fn receive(&self, context: &ChannelContext, hook: &Hook) -> Result<Inbound, CallError> {
+        let exports = &self.exports.minimal;
+        let hook = convert::hook(&context.secrets, hook);
         let mut call = self.open(Kind::Receive, context).await?;
-        let hook = convert::hook(hook);
-        let ended = bounded(Kind::Receive, async {
-            let guest = self.exports.minimal.instantiate_async(&mut call.store).await?;
-            guest
-                .mantle_connector_connector()
-                .call_receive(&mut call.store, &hook)
-                .await
-        })
-        .await;
-        let inbound = call
-            .judge(ended)?
-            .map_err(|error| convert::receive_error(&context.secrets, error))?;
+        let read = async |store: &mut Store<CallState>| {
+            let guest = exports.instantiate_async(&mut *store).await?;
+            guest.mantle_connector_connector().call_receive(store, &hook).await
+        };
+        let inbound = call.run(read).await?;
+        let inbound = inbound.map_err(|error| convert::receive_error(&context.secrets, error))?;
         convert::inbound(inbound).map_err(|problem| self.garbage(context, problem))
     }
 
@@ -185,20 +187,16 @@ impl Plugin {
     /// See [`CallError`]. 30 s of wall clock, 2 s of CPU. When the connector is stopped after a request may have
     /// reached the provider, the error is [`mantle_model::failure::Failure::Unknown`].
     pub async fn send(&self, context: &ChannelContext, message: &Outgoing) -> Result<Sent, CallError> {
-        let mut call = self.open(Kind::Act, context).await?;
+        let exports = &self.exports.minimal;
+        let mut call = self.open(Kind::Send, context).await?;
         let outgoing = convert::outgoing(&mut call, message)?;
-        let ended = bounded(Kind::Act, async {
-            let guest = self.exports.minimal.instantiate_async(&mut call.store).await?;
-            guest
-                .mantle_connector_connector()
-                .call_send(&mut call.store, &outgoing)
-                .await
-        })
-        .await;
-        let acted = call.store.data().may_have_acted;
-        let sent = call.judge(ended).map_err(|error| of_send(error, acted))?;
+        let send = async |store: &mut Store<CallState>| {
+            let guest = exports.instantiate_async(&mut *store).await?;
+            guest.mantle_connector_connector().call_send(store, &outgoing).await
+        };
+        let sent = call.run(send).await?;
         let sent = sent.map_err(|error| convert::call_error(&context.secrets, error))?;
-        convert::sent(sent).map_err(|problem| of_send(self.garbage(context, problem), acted))
+        convert::sent(sent).map_err(|problem| call.cut_short(self.garbage(context, problem)))
     }
 
     /// Proves the credentials and changes nothing.
@@ -206,20 +204,13 @@ impl Plugin {
     /// # Errors
     /// See [`CallError`].
     pub async fn identify(&self, context: &ChannelContext) -> Result<ProviderAccount, CallError> {
-        let exports = self
-            .exports
-            .lifecycle
-            .as_ref()
-            .ok_or(CallError::Unsupported("lifecycle"))?;
-        let mut call = self.open(Kind::Act, context).await?;
-        let ended = bounded(Kind::Act, async {
-            let guest = exports.instantiate_async(&mut call.store).await?;
-            guest.mantle_connector_lifecycle().call_identify(&mut call.store).await
-        })
-        .await;
-        let account = call
-            .judge(ended)?
-            .map_err(|error| convert::connect_error(&context.secrets, error))?;
+        let exports = self.lifecycle()?;
+        let identify = async |store: &mut Store<CallState>| {
+            let guest = exports.instantiate_async(&mut *store).await?;
+            guest.mantle_connector_lifecycle().call_identify(store).await
+        };
+        let account = self.open(Kind::Act, context).await?.run(identify).await?;
+        let account = account.map_err(|error| convert::connect_error(&context.secrets, error))?;
         convert::account(account).map_err(|problem| self.garbage(context, problem))
     }
 
@@ -228,20 +219,13 @@ impl Plugin {
     /// # Errors
     /// See [`CallError`].
     pub async fn connect(&self, context: &ChannelContext) -> Result<HealthReport, CallError> {
-        let exports = self
-            .exports
-            .lifecycle
-            .as_ref()
-            .ok_or(CallError::Unsupported("lifecycle"))?;
-        let mut call = self.open(Kind::Act, context).await?;
-        let ended = bounded(Kind::Act, async {
-            let guest = exports.instantiate_async(&mut call.store).await?;
-            guest.mantle_connector_lifecycle().call_connect(&mut call.store).await
-        })
-        .await;
-        let connection = call
-            .judge(ended)?
-            .map_err(|error| convert::connect_error(&context.secrets, error))?;
+        let exports = self.lifecycle()?;
+        let connect = async |store: &mut Store<CallState>| {
+            let guest = exports.instantiate_async(&mut *store).await?;
+            guest.mantle_connector_lifecycle().call_connect(store).await
+        };
+        let connection = self.open(Kind::Act, context).await?.run(connect).await?;
+        let connection = connection.map_err(|error| convert::connect_error(&context.secrets, error))?;
         convert::connection(&context.secrets, &connection).map_err(|problem| self.garbage(context, problem))
     }
 
@@ -250,22 +234,13 @@ impl Plugin {
     /// # Errors
     /// See [`CallError`].
     pub async fn disconnect(&self, context: &ChannelContext) -> Result<(), CallError> {
-        let exports = self
-            .exports
-            .lifecycle
-            .as_ref()
-            .ok_or(CallError::Unsupported("lifecycle"))?;
-        let mut call = self.open(Kind::Act, context).await?;
-        let ended = bounded(Kind::Act, async {
-            let guest = exports.instantiate_async(&mut call.store).await?;
-            guest
-                .mantle_connector_lifecycle()
-                .call_disconnect(&mut call.store)
-                .await
-        })
-        .await;
-        call.judge(ended)?
-            .map_err(|error| convert::call_error(&context.secrets, error))
+        let exports = self.lifecycle()?;
+        let disconnect = async |store: &mut Store<CallState>| {
+            let guest = exports.instantiate_async(&mut *store).await?;
+            guest.mantle_connector_lifecycle().call_disconnect(store).await
+        };
+        let gone = self.open(Kind::Act, context).await?.run(disconnect).await?;
+        gone.map_err(|error| convert::call_error(&context.secrets, error))
     }
 
     /// How the channel is.
@@ -273,20 +248,13 @@ impl Plugin {
     /// # Errors
     /// See [`CallError`].
     pub async fn check(&self, context: &ChannelContext) -> Result<HealthReport, CallError> {
-        let exports = self
-            .exports
-            .lifecycle
-            .as_ref()
-            .ok_or(CallError::Unsupported("lifecycle"))?;
-        let mut call = self.open(Kind::Act, context).await?;
-        let ended = bounded(Kind::Act, async {
-            let guest = exports.instantiate_async(&mut call.store).await?;
-            guest.mantle_connector_lifecycle().call_check(&mut call.store).await
-        })
-        .await;
-        let report = call
-            .judge(ended)?
-            .map_err(|error| convert::call_error(&context.secrets, error))?;
+        let exports = self.lifecycle()?;
+        let check = async |store: &mut Store<CallState>| {
+            let guest = exports.instantiate_async(&mut *store).await?;
+            guest.mantle_connector_lifecycle().call_check(store).await
+        };
+        let report = self.open(Kind::Act, context).await?.run(check).await?;
+        let report = report.map_err(|error| convert::call_error(&context.secrets, error))?;
         convert::report(&context.secrets, &report).map_err(|problem| self.garbage(context, problem))
     }
 
@@ -295,23 +263,15 @@ impl Plugin {
     /// # Errors
     /// See [`CallError`]. 5 min of wall clock.
     pub async fn fetch_media(&self, context: &ChannelContext, source: &str) -> Result<ShelfFile, CallError> {
-        let exports = self
-            .exports
-            .inbound_media
-            .as_ref()
-            .ok_or(CallError::Unsupported("inbound-media"))?;
+        let exports = self.exports.inbound_media.as_ref();
+        let exports = exports.ok_or(CallError::Unsupported("inbound-media"))?;
+        let fetch = async |store: &mut Store<CallState>| {
+            let guest = exports.instantiate_async(&mut *store).await?;
+            guest.mantle_connector_inbound_media().call_fetch(store, source).await
+        };
         let mut call = self.open(Kind::FetchMedia, context).await?;
-        let ended = bounded(Kind::FetchMedia, async {
-            let guest = exports.instantiate_async(&mut call.store).await?;
-            guest
-                .mantle_connector_inbound_media()
-                .call_fetch(&mut call.store, source)
-                .await
-        })
-        .await;
-        let fetched = call
-            .judge(ended)?
-            .map_err(|error| convert::call_error(&context.secrets, error))?;
+        let fetched = call.run(fetch).await?;
+        let fetched = fetched.map_err(|error| convert::call_error(&context.secrets, error))?;
         convert::fetched(call.store.data(), fetched).map_err(|problem| self.garbage(context, problem))
     }
 
@@ -321,23 +281,16 @@ impl Plugin {
     /// See [`CallError`].
     pub async fn look_up(&self, context: &ChannelContext, aliases: &[Alias]) -> Result<Option<Profile>, CallError> {
         let exports = self.exports.profile.as_ref().ok_or(CallError::Unsupported("profile"))?;
-        let mut call = self.open(Kind::Act, context).await?;
         let aliases = aliases.iter().map(convert::alias_to_guest).collect::<Vec<_>>();
-        let ended = bounded(Kind::Act, async {
-            let guest = exports.instantiate_async(&mut call.store).await?;
-            guest
-                .mantle_connector_profile()
-                .call_look_up(&mut call.store, &aliases)
-                .await
-        })
-        .await;
-        let details = call
-            .judge(ended)?
-            .map_err(|error| convert::call_error(&context.secrets, error))?;
-        let profile = details
-            .map(|details| convert::profile(call.store.data(), details))
-            .transpose();
-        profile.map_err(|problem| self.garbage(context, problem))
+        let look_up = async |store: &mut Store<CallState>| {
+            let guest = exports.instantiate_async(&mut *store).await?;
+            guest.mantle_connector_profile().call_look_up(store, &aliases).await
+        };
+        let mut call = self.open(Kind::Act, context).await?;
+        let details = call.run(look_up).await?;
+        let details = details.map_err(|error| convert::call_error(&context.secrets, error))?;
+        let profile = details.map(|details| convert::profile(call.store.data(), details));
+        profile.transpose().map_err(|problem| self.garbage(context, problem))
     }
 
     /// All templates of the account.
@@ -345,26 +298,18 @@ impl Plugin {
     /// # Errors
     /// See [`CallError`].
     pub async fn templates(&self, context: &ChannelContext) -> Result<Vec<Template>, CallError> {
-        let exports = self
-            .exports
-            .templates
-            .as_ref()
-            .ok_or(CallError::Unsupported("templates"))?;
+        let exports = self.exports.templates.as_ref();
+        let exports = exports.ok_or(CallError::Unsupported("templates"))?;
         let mut templates = Vec::new();
         let mut cursor: Option<String> = None;
         for _ in 0..limits::TEMPLATE_PAGES_MAX {
-            let mut call = self.open(Kind::Act, context).await?;
-            let ended = bounded(Kind::Act, async {
-                let guest = exports.instantiate_async(&mut call.store).await?;
-                guest
-                    .mantle_connector_templates()
-                    .call_list_page(&mut call.store, cursor.as_deref())
-                    .await
-            })
-            .await;
-            let page = call
-                .judge(ended)?
-                .map_err(|error| convert::call_error(&context.secrets, error))?;
+            let list_page = async |store: &mut Store<CallState>| {
+                let guest = exports.instantiate_async(&mut *store).await?;
+                let guest = guest.mantle_connector_templates();
+                guest.call_list_page(store, cursor.as_deref()).await
+            };
+            let page = self.open(Kind::Act, context).await?.run(list_page).await?;
+            let page = page.map_err(|error| convert::call_error(&context.secrets, error))?;
             templates.extend(page.templates.into_iter().map(convert::template));
             if templates.len() > limits::TEMPLATES_MAX {
                 return Err(self.garbage(context, format!("more than {} templates", limits::TEMPLATES_MAX)));

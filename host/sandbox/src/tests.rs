@@ -1,5 +1,6 @@
 //! The sandbox against guests that misbehave, and against one that does not. Guests are built from `tests/guests`.
 
+mod bounds;
 mod calls;
 mod hostile;
 mod loading;

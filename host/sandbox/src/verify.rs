@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::limits::CHALLENGE_BYTES_MAX;
-use crate::manifest::raw::{Algorithm, BodyDigest, Challenge, Encoding, UrlPorts};
+use crate::manifest::raw::{Algorithm, BodyDigest, Challenge, Encoding, Timestamp, UrlPorts};
 use crate::manifest::{Hmac, Manifest, SignedPart, Verification};
 use crate::values::Verdict;
 
@@ -140,6 +140,9 @@ fn signed(recipe: &Hmac, secrets: &Secrets, hook: &Hook, url: &str) -> Result<()
     if let Some(digest) = &recipe.body_digest {
         check_body_digest(digest, hook)?;
     }
+    if let Some(timestamp) = &recipe.timestamp {
+        check_timestamp(timestamp, hook)?;
+    }
     let url = url.split('#').next().unwrap_or_default();
     let spellings = match recipe.url_ports {
         UrlPorts::AsIs => vec![url.to_owned()],
@@ -203,6 +206,19 @@ fn is_form(hook: &Hook) -> bool {
     let content_type = hook.header("content-type").unwrap_or_default();
     let bare = content_type.split(';').next().unwrap_or_default().trim();
     hook.method != "GET" && bare.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+}
+
+/// Too old, too new or no time at all: a genuine hook that somebody sends again. Whole seconds, digits only.
+fn check_timestamp(recipe: &Timestamp, hook: &Hook) -> Result<(), &'static str> {
+    let given = hook.header(&recipe.header).ok_or("no timestamp")?;
+    let is_digits = !given.is_empty() && given.bytes().all(|byte| byte.is_ascii_digit());
+    let given = given.parse::<i64>().ok().filter(|_| is_digits);
+    let given = given.ok_or("malformed timestamp")?;
+    let now = hook.received_at.unix_ms().div_euclid(1_000);
+    if now.abs_diff(given) > u64::from(recipe.tolerance_s) {
+        return Err("timestamp outside its window");
+    }
+    Ok(())
 }
 
 /// A body that is no form is covered by its digest in the signed query, or by nothing at all.

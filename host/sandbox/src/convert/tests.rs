@@ -161,7 +161,7 @@ fn answers_must_be_answers() {
 
 #[test]
 fn words_of_errors_are_one_line_without_secrets() {
-    let mut secrets = mantle_model::secret::Secrets::default();
+    let mut secrets = Secrets::default();
     secrets.add(
         "token",
         mantle_model::secret::Secret::new("0123456789abcdef0123".to_owned()),

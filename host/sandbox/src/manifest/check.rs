@@ -16,6 +16,9 @@ const GENERATED_LENGTH_MAX: usize = 256;
 /// Shortest: 16 characters of the alphabet hold 95 bits.
 const GENERATED_LENGTH_MIN: usize = 16;
 
+/// The widest window for signed times, in seconds: an hour covers clocks that are wrong, more would be no window.
+const TOLERANCE_S_MAX: u32 = 3_600;
+
 /// A finding: `key: what is wrong and the fix`.
 type Check<T> = Result<T, String>;
 
@@ -216,6 +219,7 @@ fn verification(raw: raw::Verification, known: &Known) -> Check<Verification> {
             signed,
             url_ports,
             body_digest,
+            timestamp,
         } => {
             header_name("verification.header", &header)?;
             known.secret("verification.secret", &secret)?;
@@ -237,6 +241,9 @@ fn verification(raw: raw::Verification, known: &Known) -> Check<Verification> {
                     "verification.body_digest: the digest stands in the query, so `signed` needs \"url\"".to_owned(),
                 );
             }
+            if let Some(timestamp) = &timestamp {
+                check_timestamp(timestamp, &signed)?;
+            }
             Ok(Verification::Hmac(Hmac {
                 algorithm,
                 encoding,
@@ -246,6 +253,7 @@ fn verification(raw: raw::Verification, known: &Known) -> Check<Verification> {
                 signed,
                 url_ports,
                 body_digest,
+                timestamp,
             }))
         }
         raw::Verification::SharedSecret { header, secret } => {
@@ -276,6 +284,27 @@ fn signed_part(place: usize, text: &str) -> Check<SignedPart> {
             "{key}: `{text}` is none of `body`, `url`, `sorted-form`, `header:<name>`, `literal:<text>`"
         )),
     }
+}
+
+/// A time that nobody signed can be written anew by whoever sends the hook again.
+fn check_timestamp(timestamp: &raw::Timestamp, signed: &[SignedPart]) -> Check<()> {
+    header_name("verification.timestamp.header", &timestamp.header)?;
+    let covered = signed
+        .iter()
+        .any(|part| matches!(part, SignedPart::Header(name) if *name == timestamp.header));
+    if !covered {
+        return Err(format!(
+            "verification.timestamp: `signed` needs \"header:{}\"",
+            timestamp.header
+        ));
+    }
+    if !(1..=TOLERANCE_S_MAX).contains(&timestamp.tolerance_s) {
+        return Err(format!(
+            "verification.timestamp.tolerance_s: {} is not between 1 and {TOLERANCE_S_MAX}",
+            timestamp.tolerance_s
+        ));
+    }
+    Ok(())
 }
 
 fn check_challenge(challenge: &raw::Challenge, known: &Known) -> Check<()> {

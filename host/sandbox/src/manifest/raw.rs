@@ -87,6 +87,7 @@ pub(super) enum Verification {
         #[serde(default)]
         url_ports: UrlPorts,
         body_digest: Option<BodyDigest>,
+        timestamp: Option<Timestamp>,
     },
     SharedSecret {
         header: String,
@@ -121,6 +122,16 @@ pub(crate) enum UrlPorts {
     AsIs,
     /// With the port and without it.
     Either,
+}
+
+/// When the provider signed, so that an old hook cannot be sent again.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Timestamp {
+    /// Unix seconds.
+    pub header: String,
+    /// How far it may be from the host's clock, in seconds, either way.
+    pub tolerance_s: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]

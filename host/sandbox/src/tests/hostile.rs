@@ -1,12 +1,17 @@
 //! Guests that misbehave end as values; the host and the other guests go on.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mantle_model::failure::{Cause, Failure};
 use mantle_model::inbound::{Content, EventBody};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::stage::{KEY, Log, Provider, Stage, channel, entry, hook, text};
 use crate::{CallError, Grants};
+
+/// Enough to take most of two cores, little enough to leave a guest its 200 ms within its 3 s.
+const BUSY_THREADS: usize = 6;
 
 fn transient(error: CallError) -> Cause {
     match error {
@@ -41,6 +46,37 @@ async fn xt_2_an_endless_loop_is_stopped_while_others_go_on() {
     assert!(took >= Duration::from_millis(190), "stopped after {took:?}");
     // Generous: tests run beside each other on small machines. 200 to 250 ms on an idle one.
     assert!(took < Duration::from_secs(2), "stopped after {took:?}");
+}
+
+/// What others use of the machine is not the guest's: it gets its whole budget, however long that takes.
+#[test]
+fn d2_on_a_busy_machine_a_guest_pays_for_its_own_time_only() {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..BUSY_THREADS {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let used = runtime.block_on(async {
+            let stage = Stage::new();
+            let loops = stage.load("loops").await;
+            // This thread does nothing else: all calls run on it.
+            let before = clock_gettime(ClockId::ThreadCPUTime);
+            let ended = loops.receive(&channel(), &hook("")).await;
+            let used = clock_gettime(ClockId::ThreadCPUTime) - before;
+            assert_eq!(ended, Err(CallError::CpuExceeded(200)));
+            Duration::try_from(used).unwrap()
+        });
+        stop.store(true, Ordering::Relaxed);
+        assert!(used >= Duration::from_millis(200), "stopped after {used:?} of CPU");
+    });
 }
 
 #[tokio::test]

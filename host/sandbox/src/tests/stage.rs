@@ -18,10 +18,14 @@ use mantle_model::text::RichText;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use crate::engine::Resources;
 use crate::{ChannelContext, Grants, Plugin, PluginEntry, Sandbox, SandboxConfig, Shelf, ShelfError, ShelfFile};
 
 /// The secret of every channel here.
 pub const KEY: &str = "sk-0123456789-abcdefghij";
+
+/// Values that the shelf takes, of all channels together.
+pub const VALUES_MAX: usize = 8;
 
 /// Builds the guests once and answers with the file of one.
 pub fn guest(name: &str) -> PathBuf {
@@ -60,7 +64,16 @@ impl Stage {
         )])
     }
 
+    /// On a machine that gives less.
+    pub fn on(resources: Resources) -> Self {
+        Self::build(Vec::new(), resources)
+    }
+
     fn redirecting(redirects: Vec<(url::Url, url::Url)>) -> Self {
+        Self::build(redirects, Resources::default())
+    }
+
+    fn build(redirects: Vec<(url::Url, url::Url)>, resources: Resources) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let shelf = Arc::new(MemoryShelf::default());
         let config = SandboxConfig {
@@ -68,7 +81,7 @@ impl Stage {
             egress: EgressConfig { redirects },
         };
         let clock = Arc::new(ManualClock::at(Time::from_unix_seconds(1_795_000_000)));
-        let sandbox = Sandbox::new(config, Arc::clone(&shelf) as Arc<dyn Shelf>, clock).unwrap();
+        let sandbox = Sandbox::with(config, Arc::clone(&shelf) as Arc<dyn Shelf>, clock, resources).unwrap();
         Self {
             sandbox: Arc::new(sandbox),
             shelf,
@@ -197,6 +210,9 @@ impl Shelf for MemoryShelf {
         let key = format!("{channel}/{key}");
         if expected.is_some_and(|expected| values.get(&key) != expected.as_ref()) {
             return Ok(false);
+        }
+        if value.is_some() && !values.contains_key(&key) && values.len() >= VALUES_MAX {
+            return Err(ShelfError::Full);
         }
         match value {
             Some(value) => drop(values.insert(key, value)),

@@ -406,3 +406,179 @@ fn parts_are_signed_in_order() {
     );
     assert_eq!(verdict, Verdict::Genuine);
 }
+
+/// A provider that signs when it sent, as some do.
+mod timestamp {
+    use super::*;
+
+    const NOW: i64 = 1_795_000_000;
+
+    fn manifest() -> Manifest {
+        let text = include_str!("../../../../connectors/whatsapp/connector.toml").replacen(
+            "signed = [\"body\"]",
+            "signed = [\"header:x-time\", \"literal::\", \"body\"]\ntimestamp = { header = \"x-time\", tolerance_s = 300 }",
+            1,
+        );
+        Manifest::parse(&text).unwrap()
+    }
+
+    /// Signed as the provider would, whatever the time says.
+    #[track_caller]
+    fn check(time: &str, expected: Verdict) {
+        let mut mac = <hmac::Hmac<Sha256> as KeyInit>::new_from_slice(b"key").unwrap();
+        mac.update(format!("{time}:body").as_bytes());
+        let signature = format!("sha256={}", hex::encode(mac.finalize().into_bytes()));
+        let headers = [("x-hub-signature-256", signature.as_str()), ("x-time", time)];
+        let verdict = verify(
+            &manifest(),
+            &secrets(&[("app_secret", "key")]),
+            &hook("POST", "", &headers, "body"),
+            "https://b.example/",
+        );
+        assert_eq!(verdict, expected, "{time}");
+    }
+
+    #[test]
+    fn e2_a_genuine_hook_is_good_in_its_window_alone() {
+        for seconds in [-300, -1, 0, 1, 300] {
+            check(&(NOW + seconds).to_string(), Verdict::Genuine);
+        }
+        let outside = || Verdict::Forged {
+            why: "timestamp outside its window",
+        };
+        for seconds in [-360, -301, 301, 360] {
+            check(&(NOW + seconds).to_string(), outside());
+        }
+        check("0", outside());
+        check(&i64::MAX.to_string(), outside());
+        for text in [
+            "9223372036854775808",
+            "99999999999999999999999999",
+            "-1795000000",
+            "+1795000000",
+            "1795000000.0",
+            " 1795000000",
+            "0x6afd5c40",
+            "soon",
+            "",
+        ] {
+            check(
+                text,
+                Verdict::Forged {
+                    why: "malformed timestamp",
+                },
+            );
+        }
+    }
+
+    #[test]
+    fn e2_a_time_must_be_there_and_signed() {
+        let hook = hook("POST", "", &[("x-hub-signature-256", "sha256=00")], "body");
+        let verdict = verify(
+            &manifest(),
+            &secrets(&[("app_secret", "key")]),
+            &hook,
+            "https://b.example/",
+        );
+        assert_eq!(verdict, Verdict::Forged { why: "no timestamp" });
+        let whatsapp = include_str!("../../../../connectors/whatsapp/connector.toml");
+        let check = |timestamp: &str, expected: &str| {
+            let with = format!("signed = [\"body\"]\ntimestamp = {timestamp}");
+            let problem = Manifest::parse(&whatsapp.replacen("signed = [\"body\"]", &with, 1)).unwrap_err();
+            assert!(problem.contains(expected), "{problem}");
+        };
+        check(
+            "{ header = \"x-time\", tolerance_s = 300 }",
+            "verification.timestamp: `signed` needs \"header:x-time\"",
+        );
+    }
+}
+
+mod e1 {
+    use super::*;
+
+    const BODY: &str = r#"{"a":"\u00fc","b": 1}"#;
+    const URL: &str = "https://b.example/hooks/x/chn_1";
+
+    fn sha1_hex(key: &str, message: &str) -> String {
+        let mut mac = <hmac::Hmac<Sha1> as KeyInit>::new_from_slice(key.as_bytes()).unwrap();
+        mac.update(message.as_bytes());
+        hex::encode(mac.finalize().into_bytes())
+    }
+
+    fn sha256(key: &str, message: &str) -> Vec<u8> {
+        let mut mac = <hmac::Hmac<Sha256> as KeyInit>::new_from_slice(key.as_bytes()).unwrap();
+        mac.update(message.as_bytes());
+        mac.finalize().into_bytes().to_vec()
+    }
+
+    /// The proofs of one channel's hook: only the first is genuine.
+    fn check(name: &str, secret: (&str, &str), (header, good): (&str, String), bad: &[Option<String>]) {
+        let form = [FORM];
+        let verdict = |given: Option<&str>| {
+            let mut headers = if name == "twilio" { form.to_vec() } else { Vec::new() };
+            headers.extend(given.map(|given| (header, given)));
+            let body = if name == "twilio" { "Body=x" } else { BODY };
+            verify(
+                &manifest(name),
+                &secrets(&[secret]),
+                &hook("POST", "", &headers, body),
+                URL,
+            )
+        };
+        assert_eq!(verdict(Some(&good)), Verdict::Genuine, "{name}");
+        let truncated = [
+            good[..good.len() - 1].to_owned(),
+            good[..good.len() / 2].to_owned(),
+            String::new(),
+        ];
+        let longer = [format!("{good}0"), format!("{good}{good}"), format!(" {good}")];
+        let made = truncated.into_iter().chain(longer).map(Some);
+        for given in bad.iter().cloned().chain(made).chain([None]) {
+            let found = verdict(given.as_deref());
+            let refused = matches!(found, Verdict::Forged { .. } | Verdict::Misfit { .. });
+            assert!(refused, "{name}: {given:?} is {found:?}");
+        }
+    }
+
+    #[test]
+    fn e1_of_whatsapp_hooks_only_the_genuine_one_passes() {
+        let signed = |key: &str, message: &str| format!("sha256={}", hex::encode(sha256(key, message)));
+        let rewritten = BODY.replace("\\u00fc", "ü").replace(": 1", ":1");
+        assert_ne!(rewritten, BODY);
+        let bad = [
+            signed("ours", &rewritten),
+            signed("another tenant's", BODY),
+            signed("", BODY),
+            format!("sha256={}", sha1_hex("ours", BODY)),
+            format!("sha1={}", sha1_hex("ours", BODY)),
+            sha1_hex("ours", BODY),
+            "sha256=".to_owned(),
+        ];
+        let good = ("x-hub-signature-256", signed("ours", BODY));
+        check("whatsapp", ("app_secret", "ours"), good, &bad.map(Some));
+    }
+
+    #[test]
+    fn e1_of_twilio_hooks_only_the_genuine_one_passes() {
+        let message = format!("{URL}Bodyx");
+        let signed = |key: &str, message: &str| BASE64.encode(hex::decode(sha1_hex(key, message)).unwrap());
+        let bad = [
+            signed("another tenant's", &message),
+            signed("", &message),
+            signed("ours", &format!("{URL}Body=x")),
+            signed("ours", "https://b.example/hooks/x/chn_2Bodyx"),
+            BASE64.encode(sha256("ours", &message)),
+            sha1_hex("ours", &message),
+        ];
+        let good = ("x-twilio-signature", signed("ours", &message));
+        check("twilio", ("auth_token", "ours"), good, &bad.map(Some));
+    }
+
+    #[test]
+    fn e1_of_telegram_hooks_only_the_genuine_one_passes() {
+        let bad = ["another tenant's", "OURS_0123456789", "ours_0123456780"].map(|text| Some(text.to_owned()));
+        let good = ("x-telegram-bot-api-secret-token", "ours_0123456789".to_owned());
+        check("telegram", ("hook_secret", "ours_0123456789"), good, &bad);
+    }
+}
