@@ -59,14 +59,14 @@ impl Sandbox {
     /// # Errors
     /// The engine cannot be built on this machine.
     pub fn new(config: SandboxConfig, shelf: Arc<dyn Shelf>, clock: Arc<dyn Clock>) -> Result<Self, LoadError> {
-        Self::with(config, shelf, clock, Resources::default())
+        Self::with(config, shelf, clock, &Resources::default())
     }
 
     pub(crate) fn with(
         config: SandboxConfig,
         shelf: Arc<dyn Shelf>,
         clock: Arc<dyn Clock>,
-        resources: Resources,
+        resources: &Resources,
     ) -> Result<Self, LoadError> {
         let engine = build(&resources.pools).map_err(LoadError)?;
         let linker = link(&engine)

@@ -66,14 +66,14 @@ impl Stage {
 
     /// On a machine that gives less.
     pub fn on(resources: Resources) -> Self {
-        Self::build(Vec::new(), resources)
+        Self::build(Vec::new(), &resources)
     }
 
     fn redirecting(redirects: Vec<(url::Url, url::Url)>) -> Self {
-        Self::build(redirects, Resources::default())
+        Self::build(redirects, &Resources::default())
     }
 
-    fn build(redirects: Vec<(url::Url, url::Url)>, resources: Resources) -> Self {
+    fn build(redirects: Vec<(url::Url, url::Url)>, resources: &Resources) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let shelf = Arc::new(MemoryShelf::default());
         let config = SandboxConfig {
