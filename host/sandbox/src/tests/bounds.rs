@@ -38,7 +38,7 @@ async fn xt_2_a_plugin_has_so_many_places_and_the_others_have_theirs() {
 
 #[tokio::test]
 async fn xt_2_without_a_free_slot_of_the_pool_a_call_is_told_to_come_again() {
-    let stage = Stage::on(Resources {
+    let stage = Stage::on(&Resources {
         pools: vec![Some(2)],
         ..Resources::default()
     });
@@ -59,7 +59,7 @@ async fn xt_2_without_a_free_slot_of_the_pool_a_call_is_told_to_come_again() {
 #[tokio::test]
 async fn a_machine_without_room_for_the_pool_goes_without() {
     let log = Log::capture();
-    let stage = Stage::on(Resources {
+    let stage = Stage::on(&Resources {
         pools: vec![Some(u32::MAX / 8), None],
         ..Resources::default()
     });
@@ -80,7 +80,7 @@ async fn a_machine_without_room_for_the_pool_goes_without() {
 
 #[tokio::test]
 async fn d15_a_compilation_without_end_is_given_up_with_a_reason() {
-    let stage = Stage::on(Resources {
+    let stage = Stage::on(&Resources {
         compile_time_max: Duration::ZERO,
         ..Resources::default()
     });

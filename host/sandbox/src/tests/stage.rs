@@ -65,8 +65,8 @@ impl Stage {
     }
 
     /// On a machine that gives less.
-    pub fn on(resources: Resources) -> Self {
-        Self::build(Vec::new(), &resources)
+    pub fn on(resources: &Resources) -> Self {
+        Self::build(Vec::new(), resources)
     }
 
     fn redirecting(redirects: Vec<(url::Url, url::Url)>) -> Self {

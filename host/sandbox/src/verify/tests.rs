@@ -424,7 +424,7 @@ mod timestamp {
 
     /// Signed as the provider would, whatever the time says.
     #[track_caller]
-    fn check(time: &str, expected: Verdict) {
+    fn check(time: &str, expected: &Verdict) {
         let mut mac = <hmac::Hmac<Sha256> as KeyInit>::new_from_slice(b"key").unwrap();
         mac.update(format!("{time}:body").as_bytes());
         let signature = format!("sha256={}", hex::encode(mac.finalize().into_bytes()));
@@ -435,22 +435,22 @@ mod timestamp {
             &hook("POST", "", &headers, "body"),
             "https://b.example/",
         );
-        assert_eq!(verdict, expected, "{time}");
+        assert_eq!(verdict, *expected, "{time}");
     }
 
     #[test]
     fn e2_a_genuine_hook_is_good_in_its_window_alone() {
         for seconds in [-300, -1, 0, 1, 300] {
-            check(&(NOW + seconds).to_string(), Verdict::Genuine);
+            check(&(NOW + seconds).to_string(), &Verdict::Genuine);
         }
         let outside = || Verdict::Forged {
             why: "timestamp outside its window",
         };
         for seconds in [-360, -301, 301, 360] {
-            check(&(NOW + seconds).to_string(), outside());
+            check(&(NOW + seconds).to_string(), &outside());
         }
-        check("0", outside());
-        check(&i64::MAX.to_string(), outside());
+        check("0", &outside());
+        check(&i64::MAX.to_string(), &outside());
         for text in [
             "9223372036854775808",
             "99999999999999999999999999",
@@ -464,7 +464,7 @@ mod timestamp {
         ] {
             check(
                 text,
-                Verdict::Forged {
+                &Verdict::Forged {
                     why: "malformed timestamp",
                 },
             );
