@@ -1,5 +1,6 @@
 //! CH-4 to CH-6, WS-4, WS-5: each account is connected once.
 
+use super::statuses::check;
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

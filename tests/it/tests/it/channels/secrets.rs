@@ -1,5 +1,6 @@
 //! PV-4: secrets stay secret.
 
+use super::statuses::check;
 use super::*;
 
 /// Everything that a person or a program may get to see, after work on all three channels.

@@ -2,7 +2,7 @@
 
 use super::*;
 
-async fn check(bridge: &Bridge, channel: &Channel) -> Result<Value> {
+pub(super) async fn check(bridge: &Bridge, channel: &Channel) -> Result<Value> {
     let path = format!("/api/v1/channels/{}/check", channel.id);
     let (status, body) = bridge.api(Method::POST, &path, None).await?;
     ensure!(status == 200, "{status} {body}");

@@ -96,7 +96,7 @@ async fn out_9_a_provider_that_cannot_be_reached_is_waited_for() -> Result<()> {
 }
 
 /// Taken, but the answer never came.
-async fn lost_answer(on: On, fault: Fault) -> Result<(Bridge, Talk)> {
+pub(super) async fn lost_answer(on: On, fault: Fault) -> Result<(Bridge, Talk)> {
     let bridge = on.bridge().await?;
     let talk = on.talk(&bridge, 5_001).await?;
     on.faults(&bridge).next_on(on.sending(), fault);

@@ -1,5 +1,6 @@
 //! OUT-11, OUT-12: refusals are told, and sent again by a person.
 
+use super::outcomes::lost_answer;
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
