@@ -12,8 +12,10 @@ mod talk;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
+use mantle_model::clock::{Clock, SystemClock};
 
 use crate::config::DEFAULT_FILE;
 use output::Output;
@@ -156,6 +158,11 @@ fn field(text: &str) -> Result<(String, String), String> {
 
 /// What the binary does.
 pub fn main() -> ExitCode {
+    main_by(Arc::new(SystemClock))
+}
+
+/// The same by another clock, for a binary that tests run.
+pub fn main_by(clock: Arc<dyn Clock>) -> ExitCode {
     let cli = Cli::parse();
     let output = Output::new(cli.common.json);
     // The one choice of cryptography in the process; a second call changes nothing.
@@ -167,7 +174,7 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let outcome = runtime.block_on(run(&cli, &output));
+    let outcome = runtime.block_on(run(&cli, clock, &output));
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -179,10 +186,10 @@ pub fn main() -> ExitCode {
 }
 
 /// Whether all is well; problems that were found have been told already.
-async fn run(cli: &Cli, output: &Output) -> anyhow::Result<bool> {
+async fn run(cli: &Cli, clock: Arc<dyn Clock>, output: &Output) -> anyhow::Result<bool> {
     let common = &cli.common;
     match &cli.command {
-        Command::Serve => serve::run(&common.config).await,
+        Command::Serve => serve::run(&common.config, clock).await,
         Command::Check => check::run(&common.config, output).await,
         Command::Doctor => doctor::run(common, output).await,
         Command::Plugin { command } => match command {

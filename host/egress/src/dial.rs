@@ -1,6 +1,7 @@
 //! The two dialers over reqwest: the guarded one resolves names and judges every address, the open one is for
 //! targets of `[egress.redirect]` alone. They share no connection.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -163,9 +164,9 @@ pub fn classify(error: &reqwest::Error, host: &Host, body_left: bool) -> EgressE
     }
 }
 
-fn tls_problem(error: &rustls::Error) -> &'static str {
+fn tls_problem(error: &rustls::Error) -> Cow<'static, str> {
     use rustls::CertificateError as Bad;
-    match error {
+    let known = match error {
         rustls::Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => "its certificate has expired",
         rustls::Error::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => {
             "its certificate is not valid yet"
@@ -174,9 +175,10 @@ fn tls_problem(error: &rustls::Error) -> &'static str {
             "its certificate is for another name"
         }
         rustls::Error::InvalidCertificate(Bad::UnknownIssuer) => "its certificate is not signed by a known authority",
-        rustls::Error::InvalidCertificate(_) => "its certificate is not valid",
+        rustls::Error::InvalidCertificate(other) => return format!("its certificate is not valid: {other}").into(),
         _ => "no common secure protocol",
-    }
+    };
+    known.into()
 }
 
 fn finds<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mantle_failpoint::{Point, reach};
 use mantle_inbox::{Access, ChannelLabel, Inbox, InboxError, Operator, Voice, Written};
 use mantle_model::clock::Time;
 use mantle_model::failure::{Cause, Failure};
@@ -139,6 +140,7 @@ impl<'a> Job<'a> {
             code: None,
         };
         self.commit(vec![self.effect(effect.clone())]).await?;
+        reach(Point::IntentKept).await;
         Ok(effect)
     }
 

@@ -9,6 +9,7 @@ mod accept;
 mod claims;
 mod commit;
 mod directory;
+mod disk;
 mod identities;
 mod intake;
 mod keyed;
@@ -25,12 +26,14 @@ mod writer;
 
 use std::fmt;
 use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
 use mantle_model::clock::{Clock, Time};
 use mantle_model::ids::IdSource;
 
 use self::claims::Claims;
+use self::disk::{LogWatch, Reserve};
 use self::writer::{Patience, Writer};
 use crate::media::Files;
 use crate::seal::Key;
@@ -76,18 +79,19 @@ impl SqlStore {
     /// Takes the lock, brings the schema up to date and starts the writer.
     ///
     /// # Errors
-    /// [`StoreError::Unusable`] when another host has the file, when its schema is newer than this program, or when
-    /// the linked SQLite is one with a known way to corrupt a file.
+    /// [`StoreError::Unusable`] when another host has the file, when it is damaged or lies on another machine, when its
+    /// schema is newer than this program, or when the linked SQLite is one with a known way to corrupt a file.
     pub async fn open(config: StoreConfig) -> Result<Arc<Self>, StoreError> {
         let Database::Sqlite(path) = &config.database;
         let lock = open::prepare(&config.data_dir, path)?;
-        let mut connection = open::writing(path).await?;
-        open::check_version(&mut connection).await?;
-        schema::bring_up_to_date(&mut connection, path).await?;
+        let folder = path.parent().unwrap_or(&config.data_dir);
+        disk::judge_file_system(folder)?;
+        disk::measure_sync(folder)?;
+        let connection = Self::sound(path).await.map_err(|error| open::understood(error, path))?;
         let readers = open::reading(path);
         let files = Files::open(&config.data_dir.join("media"))?;
         Ok(Arc::new(Self {
-            writer: Writer::start(connection)?,
+            writer: Writer::start(connection, Reserve::beside(path), LogWatch::of(path))?,
             readers,
             claims: Arc::new(Claims::default()),
             key: config.key,
@@ -98,6 +102,15 @@ impl SqlStore {
             },
             _lock: lock,
         }))
+    }
+
+    /// The connection that writes, on a file that is whole and up to date.
+    async fn sound(path: &Path) -> Result<Connection, StoreError> {
+        let mut connection = open::writing(path).await?;
+        open::check_version(&mut connection).await?;
+        open::check_whole(&mut connection, path).await?;
+        schema::bring_up_to_date(&mut connection, path).await?;
+        Ok(connection)
     }
 
     /// The files whose rows the store keeps.

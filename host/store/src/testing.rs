@@ -1,5 +1,7 @@
 //! A real store in a folder of its own, with a clock that moves when told: for the tests of every room.
 
+pub mod outsider;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

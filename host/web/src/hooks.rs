@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::{OriginalUri, Path, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use mantle_failpoint::{Point, reach};
 use mantle_flow::HookAnswer;
 use mantle_model::hook::Hook;
 
@@ -118,7 +119,13 @@ fn header_lines(headers: &HeaderMap) -> Vec<(String, String)> {
 }
 
 async fn detached(front: &Front, work: impl Future<Output = HookAnswer> + Send + 'static) -> Response {
-    match front.tasks.spawn(work).await {
+    let whole = async move {
+        reach(Point::HookRead).await;
+        let answer = work.await;
+        reach(Point::HookKept).await;
+        answer
+    };
+    match front.tasks.spawn(whole).await {
         Ok(answer) => respond(answer),
         Err(error) => {
             tracing::error!(%error, "Receiving a hook crashed; the sender will come again");

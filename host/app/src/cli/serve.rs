@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use mantle_model::clock::SystemClock;
+use mantle_model::clock::Clock;
 use mantle_model::secret::Secret;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -12,7 +12,7 @@ use crate::config::{self, process_environment};
 use crate::host::{Host, Surroundings};
 use crate::telemetry;
 
-pub(super) async fn run(file: &Path) -> Result<bool> {
+pub(super) async fn run(file: &Path, clock: Arc<dyn Clock>) -> Result<bool> {
     telemetry::start();
     let config = config::load(file, &process_environment)?;
     let admin_token = process_environment("MANTLE_ADMIN_TOKEN").filter(|token| !token.is_empty());
@@ -20,7 +20,7 @@ pub(super) async fn run(file: &Path) -> Result<bool> {
         tracing::warn!("MANTLE_ADMIN_TOKEN is not set, so the API is closed. Set it and start again to use the API");
     }
     let surroundings = Surroundings {
-        clock: Arc::new(SystemClock),
+        clock,
         environment: Arc::new(process_environment),
         admin_token: admin_token.map(Secret::new),
     };

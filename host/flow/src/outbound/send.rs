@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
+use mantle_failpoint::{Point, reach};
 use mantle_model::capabilities::RetrySafety;
 use mantle_model::failure::{Cause, Failure, Reason, Refusal};
 use mantle_model::inbound::DeliveryReport;
@@ -55,6 +56,7 @@ pub(super) async fn unit(
     job.flow
         .metrics()
         .guest_call(&job.channel.plugin, "send", started.elapsed());
+    reach(Point::AnswerRead).await;
     match result {
         Ok(sent) => {
             job.commit(taken(job, identity, effect, sent)).await?;

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::Method;
 use mantle_egress::{Body, ByteStream, Credential, Egress, Injection, Policy, Request, collect};
+use mantle_failpoint::{Point, reach};
 use mantle_model::clock::{Clock, Time};
 use mantle_model::failure::{Cause, Failure};
 use mantle_model::secret::Secret;
@@ -154,6 +155,9 @@ impl Api {
             Ok(answer) => answer,
             Err(error) => return (Err(unanswered(&error, repeat)), None),
         };
+        if repeat == Repeat::Doubles {
+            reach(Point::AnswerBegun).await;
+        }
         let used_up = answer.status == 429
             || answer
                 .header("x-ratelimit-remaining")
@@ -161,6 +165,9 @@ impl Api {
         let limits = if used_up { wait(&answer, self.now()) } else { None };
         let stream = std::mem::replace(&mut answer.body, Box::pin(futures_util::stream::empty()));
         let body = collect(stream, ANSWER_BYTES_MAX).await;
+        if repeat == Repeat::Doubles {
+            reach(Point::AnswerRead).await;
+        }
         let result = match (answer.status, body) {
             (200..=299, Ok(body)) => serde_json::from_slice(&body).map_err(|_| unreadable(repeat)),
             (200..=299, Err(error)) => Err(unanswered(&error, repeat)),

@@ -25,6 +25,10 @@ const CHANGE_BYTES: usize = 256;
 #[async_trait]
 impl Lanes for SqlStore {
     async fn claim(&self, now: Time, limit: u32) -> Result<Vec<ClaimedLane>, StoreError> {
+        // What is begun now could not be written down.
+        if self.writer.is_full() {
+            return Ok(Vec::new());
+        }
         let limit = limit as usize;
         let turns = self.turns(now, limit).await?;
         let mut taken: Vec<Claim> = Vec::new();

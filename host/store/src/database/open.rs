@@ -5,9 +5,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use mantle_failpoint::{Point, fails};
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
+use super::writer::is_damage;
 use crate::StoreError;
 use crate::sql::{Connection, Pool, sql};
 
@@ -65,14 +67,51 @@ fn options(path: &Path) -> SqliteConnectOptions {
 /// The one connection that writes. `FULL` makes every commit reach the disk before it returns: `NORMAL` would
 /// lose acknowledged messages when the power fails.
 pub(super) async fn writing(path: &Path) -> Result<Connection, StoreError> {
+    let synchronous = if fails(Point::UnsafeSync).await {
+        SqliteSynchronous::Normal
+    } else {
+        SqliteSynchronous::Full
+    };
     let connection = options(path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
+        .synchronous(synchronous)
         .pragma("journal_size_limit", JOURNAL_SIZE_MAX)
         .connect()
         .await?;
     Ok(Connection::Sqlite(connection))
+}
+
+/// A file up to this size is read through at every start: a second on a slow disk. What damages a larger one shows
+/// when it is read.
+const CHECKED_BYTES_MAX: u64 = 64 << 20;
+
+/// Whether the pages of the file hang together.
+pub(super) async fn check_whole(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    if std::fs::metadata(path)?.len() > CHECKED_BYTES_MAX {
+        return Ok(());
+    }
+    let found: Vec<u8> = sql("pragma quick_check(1)").scalar(connection).await?;
+    if found == b"ok" {
+        return Ok(());
+    }
+    Err(damaged(path, &String::from_utf8_lossy(&found)))
+}
+
+/// What SQLite says of a damaged file, in words that lead out.
+pub(super) fn understood(error: StoreError, path: &Path) -> StoreError {
+    if is_damage(&error) {
+        damaged(path, &error.to_string())
+    } else {
+        error
+    }
+}
+
+fn damaged(path: &Path, found: &str) -> StoreError {
+    StoreError::Unusable(format!(
+        "the database {0} is damaged ({found}). It was left as it is. Restore a backup in its place; without one,          `sqlite3 {0} .recover` saves what can be read",
+        path.display()
+    ))
 }
 
 pub(super) fn reading(path: &Path) -> Pool {

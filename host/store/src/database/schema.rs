@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use mantle_failpoint::{Point, reach};
+
 use crate::StoreError;
 use crate::sql::{Connection, built, sql};
 
@@ -35,6 +37,7 @@ async fn apply(connection: &mut Connection, version: i64, migration: &'static st
         // A pragma takes no parameters; the number is ours.
         let stamp = format!("pragma user_version = {version}");
         built(stamp).execute(&mut *connection).await?;
+        reach(Point::MigrationRun).await;
         sql("commit").execute(&mut *connection).await
     }
     .await;

@@ -6,13 +6,15 @@
 //! No transaction lives in a future that a caller could drop: callers hold the end of a channel, no more.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use mantle_failpoint::{Point, reach};
 use tokio::sync::{mpsc, oneshot};
 
+use super::disk::{LogWatch, Reserve};
 use crate::StoreError;
 use crate::sql::{Connection, sql};
 
@@ -51,22 +53,35 @@ impl Patience {
 pub(super) struct Writer {
     queue: Option<mpsc::Sender<Queued>>,
     bytes: Arc<AtomicUsize>,
+    full: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection) -> Result<Self, StoreError> {
+    pub(super) fn start(connection: Connection, reserve: Reserve, log: LogWatch) -> Result<Self, StoreError> {
         let (queue, jobs) = mpsc::channel(QUEUE_JOBS_MAX);
         let bytes = Arc::new(AtomicUsize::new(0));
+        let full = Arc::new(AtomicBool::new(reserve.is_given_up()));
+        let mut disk = Disk {
+            reserve,
+            log,
+            full: Arc::clone(&full),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new()
             .name("mantle-writer".to_owned())
-            .spawn(move || runtime.block_on(run(connection, jobs)))?;
+            .spawn(move || runtime.block_on(run(connection, jobs, &mut disk)))?;
         Ok(Self {
             queue: Some(queue),
             bytes,
+            full,
             thread: Some(thread),
         })
+    }
+
+    /// Whether the disk has no room: nothing new is taken in, and nothing new should be begun.
+    pub(super) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
     }
 
     /// Runs `apply` in the next group and `committed` when it is on disk, whether or not the caller still waits.
@@ -88,6 +103,7 @@ impl Writer {
         let queued = Queued {
             since: Instant::now(),
             patience: patience.span(),
+            is_outcome: matches!(patience, Patience::Worker),
             hold,
             job: Box::new(Task {
                 apply,
@@ -153,6 +169,8 @@ impl Drop for QueuedBytes {
 struct Queued {
     since: Instant,
     patience: Duration,
+    /// Tells what has happened already: written even when the disk is full, from what was kept back for it.
+    is_outcome: bool,
     hold: QueuedBytes,
     job: Box<dyn Job>,
 }
@@ -206,11 +224,35 @@ where
     }
 }
 
-async fn run(mut connection: Connection, mut jobs: mpsc::Receiver<Queued>) {
+/// What the writer knows of the disk.
+struct Disk {
+    reserve: Reserve,
+    log: LogWatch,
+    full: Arc<AtomicBool>,
+}
+
+impl Disk {
+    /// What may be written now; the rest is refused: its senders come again.
+    fn admit(&mut self, batch: Vec<Queued>) -> Vec<Queued> {
+        self.full.store(self.reserve.is_given_up(), Ordering::Relaxed);
+        if !self.reserve.is_given_up() {
+            return batch;
+        }
+        let (outcomes, others): (Vec<_>, Vec<_>) = batch.into_iter().partition(|queued| queued.is_outcome);
+        for mut queued in others {
+            queued.job.refused(busy("the disk is full"));
+        }
+        outcomes
+    }
+}
+
+async fn run(mut connection: Connection, mut jobs: mpsc::Receiver<Queued>, disk: &mut Disk) {
     while let Some(first) = jobs.recv().await {
-        let batch = gather(first, &mut jobs);
+        disk.reserve.look();
+        let batch = disk.admit(gather(first, &mut jobs));
         if !batch.is_empty() {
-            commit(&mut connection, batch).await;
+            commit(&mut connection, disk, batch).await;
+            disk.log.look().await;
         }
     }
     // The next host starts with an empty log, and finds the file closed.
@@ -240,11 +282,19 @@ fn gather(first: Queued, jobs: &mut mpsc::Receiver<Queued>) -> Vec<Queued> {
     batch
 }
 
-async fn commit(connection: &mut Connection, mut batch: Vec<Queued>) {
-    match together(connection, &mut batch).await {
-        Ok(()) => batch.iter_mut().for_each(|queued| queued.job.committed()),
-        Err(error) => {
+async fn commit(connection: &mut Connection, disk: &mut Disk, mut batch: Vec<Queued>) {
+    let Err(error) = together(connection, &mut batch).await else {
+        return batch.iter_mut().for_each(|queued| queued.job.committed());
+    };
+    match primary_code(&error) {
+        // Waiting for the lock once more would keep the senders waiting twice as long.
+        Some(SQLITE_BUSY) => refuse_all(connection, batch, &error).await,
+        code => {
             roll_back(connection, &error).await;
+            if code == Some(SQLITE_FULL) {
+                disk.reserve.give_up();
+            }
+            let batch = disk.admit(batch);
             one_by_one(connection, batch).await;
         }
     }
@@ -255,6 +305,7 @@ async fn together(connection: &mut Connection, batch: &mut [Queued]) -> Result<(
     execute(connection, "begin immediate").await?;
     for queued in batch {
         queued.job.attempt(connection).await?;
+        reach(Point::JobRun).await;
     }
     execute(connection, "commit").await
 }
@@ -336,8 +387,12 @@ async fn refuse_all(connection: &mut Connection, batch: Vec<Queued>, error: &Sto
         return;
     }
     tracing::error!(jobs = batch.len(), %error, "A commit failed: {error}");
+    let why = match primary_code(error) {
+        Some(SQLITE_BUSY) => LOCKED,
+        _ => "the disk did not take the commit",
+    };
     for mut queued in batch {
-        queued.job.refused(busy("the disk did not take the commit"));
+        queued.job.refused(busy(why));
     }
 }
 
@@ -355,7 +410,11 @@ async fn execute(connection: &mut Connection, text: &'static str) -> Result<(), 
 /// SQLite's primary result codes that mean more than "this statement failed".
 const SQLITE_BUSY: i32 = 5;
 const SQLITE_IOERR: i32 = 10;
+const SQLITE_CORRUPT: i32 = 11;
 const SQLITE_FULL: i32 = 13;
+const SQLITE_NOTADB: i32 = 26;
+
+const LOCKED: &str = "another process has locked the database";
 
 fn primary_code(error: &StoreError) -> Option<i32> {
     let StoreError::Database(sqlx::Error::Database(error)) = error else {
@@ -365,10 +424,15 @@ fn primary_code(error: &StoreError) -> Option<i32> {
     error.code()?.parse::<i32>().ok().map(|code| code & 0xff)
 }
 
+/// The file is not what SQLite wrote.
+pub(super) fn is_damage(error: &StoreError) -> bool {
+    matches!(primary_code(error), Some(SQLITE_CORRUPT | SQLITE_NOTADB))
+}
+
 fn understood(error: StoreError) -> StoreError {
     match primary_code(&error) {
         Some(SQLITE_FULL) => busy("the disk is full"),
-        Some(SQLITE_BUSY) => busy("another process has locked the database"),
+        Some(SQLITE_BUSY) => busy(LOCKED),
         _ => error,
     }
 }
@@ -384,7 +448,6 @@ fn stop_if_the_disk_lies(error: &StoreError) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
     use std::sync::mpsc as blocking;
 
     use super::*;
