@@ -87,6 +87,10 @@ optional_world!(
     inbound_media, "with-inbound-media", "export_inbound_media", {}
 );
 optional_world!(
+    /// What became of a message whose answer was lost.
+    reconcile, "with-reconcile", "export_reconcile", { "mantle:connector/reconcile@1.0.0/finding" }
+);
+optional_world!(
     /// What the provider tells about a person.
     profile, "with-profile", "export_profile", {}
 );

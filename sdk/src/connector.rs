@@ -1,4 +1,4 @@
-//! What a connector is: one trait that every connector implements and four that it may.
+//! What a connector is: one trait that every connector implements and five that it may.
 //!
 //! All functions are associated functions: a connector keeps no state between calls, each call is a fresh instance.
 
@@ -10,6 +10,7 @@ pub use crate::bindings::minimal::exports::mantle::connector::connector::{
     Answer, Hook, Inbound, Malformed, ReceiveError,
 };
 pub use crate::bindings::profile::exports::mantle::connector::profile::Details;
+pub use crate::bindings::reconcile::exports::mantle::connector::reconcile::{Finding, Query};
 pub use crate::bindings::templates::exports::mantle::connector::templates::{
     Button, ButtonKind, HeaderKind, Page, Template, TemplateState,
 };
@@ -66,6 +67,15 @@ pub trait InboundMedia {
     /// # Errors
     /// See [`CallError`].
     fn fetch(source: String, host: &dyn Host) -> Result<Fetched, CallError>;
+}
+
+/// Finding out what became of a message whose answer was lost.
+pub trait Reconcile {
+    /// What the provider has made since the announcement that is equal to the message. Changes nothing there.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    fn find_sent(query: Query, host: &dyn Host) -> Result<Finding, CallError>;
 }
 
 /// What the provider tells about a person beyond the message.

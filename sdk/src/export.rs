@@ -5,8 +5,8 @@ use std::marker::PhantomData;
 
 use crate::bindings;
 use crate::connector::{
-    Account, ConnectError, Connection, Connector, Details, Fetched, Hook, Inbound, InboundMedia, Lifecycle, Page,
-    Profile, ReceiveError, Report, Templates,
+    Account, ConnectError, Connection, Connector, Details, Fetched, Finding, Hook, Inbound, InboundMedia, Lifecycle,
+    Page, Profile, Query, ReceiveError, Reconcile, Report, Templates,
 };
 use crate::host::Imports;
 use crate::values::{Alias, CallError, Outgoing, Sent};
@@ -50,6 +50,12 @@ impl<T: InboundMedia> bindings::inbound_media::exports::mantle::connector::inbou
     }
 }
 
+impl<T: Reconcile> bindings::reconcile::exports::mantle::connector::reconcile::Guest for Adapter<T> {
+    fn find_sent(query: Query) -> Result<Finding, CallError> {
+        T::find_sent(query, &Imports)
+    }
+}
+
 impl<T: Profile> bindings::profile::exports::mantle::connector::profile::Guest for Adapter<T> {
     fn look_up(aliases: Vec<Alias>) -> Result<Option<Details>, CallError> {
         T::look_up(aliases, &Imports)
@@ -66,7 +72,7 @@ impl<T: Templates> bindings::templates::exports::mantle::connector::templates::G
 ///
 /// `manifest` is relative to the connector's folder and travels in the custom section `mantle:manifest`. `with` lists
 /// the optional traits that the type implements, and only those become exports: `lifecycle`, `inbound_media`,
-/// `profile`, `templates`. On every other target than wasm the macro only tells the golden tests about the abilities.
+/// `reconcile`, `profile`, `templates`. On every other target than wasm the macro only tells the golden tests about the abilities.
 ///
 /// ```ignore
 /// mantle_sdk::export!(Telegram, manifest = "connector.toml", with = [lifecycle, inbound_media, profile]);
@@ -112,6 +118,9 @@ macro_rules! __export_ability {
     };
     (inbound_media, $exports:ident) => {
         $crate::bindings::inbound_media::export_inbound_media!($exports with_types_in $crate::bindings::inbound_media);
+    };
+    (reconcile, $exports:ident) => {
+        $crate::bindings::reconcile::export_reconcile!($exports with_types_in $crate::bindings::reconcile);
     };
     (profile, $exports:ident) => {
         $crate::bindings::profile::export_profile!($exports with_types_in $crate::bindings::profile);

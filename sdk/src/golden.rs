@@ -17,6 +17,7 @@
 //! - `"send":<outgoing>`
 //! - `"call":"identify"|"connect"|"disconnect"|"check"`
 //! - `"fetch":"<source>"`, `"look_up":[<alias>…]`, `"list_page":null|"<cursor>"`
+//! - `"find_sent":{"message":<outgoing>,"announced_at":<milliseconds>}`
 //!
 //! Values are spelled as in `wit/`, with underscores: `{"text":{"text":"Hello"}}`, `{"kind":"id","value":"7"}`.
 
@@ -32,8 +33,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::connector::{
-    Account, ConnectError, Connection, Connector, Details, Fetched, InboundMedia, Lifecycle, Page, Profile, Report,
-    Templates,
+    Account, ConnectError, Connection, Connector, Details, Fetched, Finding, InboundMedia, Lifecycle, Page, Profile,
+    Query, Reconcile, Report, Templates,
 };
 use crate::host::Host;
 use crate::values::{Alias, CallError};
@@ -54,6 +55,7 @@ pub trait Exported: Connector {
 pub struct Abilities {
     lifecycle: Option<LifecycleCalls>,
     fetch: Option<Call<String, Fetched>>,
+    find_sent: Option<Call<Query, Finding>>,
     look_up: Option<Call<Vec<Alias>, Option<Details>>>,
     list_page: Option<Call<Option<String>, Page>>,
 }
@@ -83,6 +85,12 @@ impl Abilities {
     #[must_use]
     pub fn inbound_media<T: InboundMedia>(mut self) -> Self {
         self.fetch = Some(T::fetch);
+        self
+    }
+
+    #[must_use]
+    pub fn reconcile<T: Reconcile>(mut self) -> Self {
+        self.find_sent = Some(T::find_sent);
         self
     }
 

@@ -65,8 +65,8 @@
 //! ```
 //!
 //! Built with `cargo build --target wasm32-wasip2 --profile guest`, that is a component. More abilities are more
-//! traits ([`connector::Lifecycle`], [`connector::InboundMedia`], [`connector::Profile`], [`connector::Templates`]),
-//! named in the `with` of [`export!`]. [`golden`] tests it all natively against files.
+//! traits ([`connector::Lifecycle`], [`connector::InboundMedia`], [`connector::Reconcile`], [`connector::Profile`],
+//! [`connector::Templates`]), named in the `with` of [`export!`]. [`golden`] tests it all natively against files.
 //!
 //! Knows nothing of any provider and nothing of the host but the interface in `wit/`.
 

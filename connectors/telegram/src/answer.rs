@@ -93,8 +93,13 @@ fn refused(envelope: Envelope, response: &Response, host: &dyn Host) -> Trouble 
         let wait = named.or_else(|| response.retry_after_ms(host.now()));
         return Trouble::Unclear(not_let_in(wait, &words(&description)));
     }
-    if code >= 500 {
+    // A gateway in front of the Bot API speaks its JSON too, but does not know what became of the request.
+    if matches!(code, 502 | 504) {
         return Trouble::Unclear(CallError::ambiguous(code.to_string(), words(&description)));
+    }
+    // The Bot API itself says that it failed: it has not made the message.
+    if code >= 500 {
+        return Trouble::Unclear(CallError::transient(code.to_string(), words(&description)));
     }
     Trouble::No(No {
         code,

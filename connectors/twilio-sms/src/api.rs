@@ -29,9 +29,6 @@ pub enum Repeat {
     Doubles,
 }
 
-/// Twilio's code for a service that takes no requests at the moment.
-const UNAVAILABLE: i64 = 20_503;
-
 /// `…/Accounts/{sid}{path}`
 pub fn account_url(account_sid: &str, path: &str) -> String {
     format!("{BASE}/{account_sid}{path}")
@@ -95,9 +92,8 @@ pub fn call<T: DeserializeOwned>(host: &dyn Host, request: Request, repeat: Repe
 
 fn refused(response: &Response, repeat: Repeat) -> CallError {
     let problem: Problem = response.json().unwrap_or_default();
-    // Twilio's own "unavailable" has not let the request in. Behind any other fault, or a 503 of something that
-    // stands before Twilio, the message may have been made.
-    if response.status >= 500 && problem.code != Some(UNAVAILABLE) {
+    // Twilio's own advice for its faults is to look for the message before it is made again.
+    if response.status >= 500 {
         let code = problem
             .code
             .map_or_else(|| response.status.to_string(), |code| code.to_string());

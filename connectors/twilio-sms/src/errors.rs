@@ -244,10 +244,15 @@ pub fn call_error(problem: &Problem, status: u16, wait_ms: Option<u64>) -> CallE
         Class::Credentials => CallError::unauthorized(code, with_their_words(known.sentence, problem)),
         Class::Wait(own) => CallError::rate_limited(wait_ms.or(own), code, known.sentence),
         Class::Again => CallError::transient(code, known.sentence),
-        Class::No(reason) => Refusal::new(reason, code, known.sentence)
+        Class::No(reason) => Refusal::new(reason, code, with_their_words(known.sentence, problem))
             .next_step(known.next_step)
             .into(),
     }
+}
+
+fn words(problem: &Problem) -> Option<&str> {
+    let words = problem.message.as_deref().map(str::trim);
+    words.filter(|words| !words.is_empty())
 }
 
 fn unknown(problem: &Problem, status: u16) -> CallError {
@@ -273,19 +278,14 @@ fn unknown(problem: &Problem, status: u16) -> CallError {
 
 /// Our sentence first: the end may be cut.
 fn with_their_words(sentence: &str, problem: &Problem) -> String {
-    match problem
-        .message
-        .as_deref()
-        .map(str::trim)
-        .filter(|words| !words.is_empty())
-    {
+    match words(problem) {
         Some(words) => format!("{sentence} Twilio says: {words}"),
         None => sentence.to_owned(),
     }
 }
 
 fn in_their_words(problem: &Problem) -> String {
-    match problem.message.as_deref().filter(|words| !words.trim().is_empty()) {
+    match words(problem) {
         Some(words) => format!("Twilio refused it and says: {words}"),
         None => "Twilio refused it without a reason.".to_owned(),
     }
@@ -376,6 +376,22 @@ mod tests {
                 "{code}"
             );
         }
+    }
+
+    #[test]
+    fn ch_3_twilios_own_words_stand_beside_ours() {
+        let problem = Problem {
+            code: Some(21211),
+            message: Some("The 'To' number +49 is not a valid phone number.".to_owned()),
+        };
+        let CallError::Refused(refusal) = call_error(&problem, 400, None) else {
+            panic!("21211 is a refusal");
+        };
+        assert_eq!(
+            refusal.message,
+            "The customer's number is not a phone number. Twilio says: The 'To' number +49 is not a valid phone number."
+        );
+        assert_eq!(refusal.code, "21211");
     }
 
     #[test]

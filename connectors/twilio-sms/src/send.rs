@@ -1,11 +1,9 @@
-//! From one outgoing message to the call that makes it. Twilio knows no key against doubles: an unclear answer stays
-//! unclear until a status names our id, which stands in the address that statuses go to.
+//! From one outgoing message to the call that makes it. Twilio knows no key against doubles: after an unclear answer the
+//! message is looked for ([`crate::reconcile`]), or a status names our id, which stands in the address for statuses.
 
 use mantle_sdk::Host;
 use mantle_sdk::http::Request;
-use mantle_sdk::values::{
-    CallError, Location, MediaId, Outgoing, OutgoingContent, Refusal, RefusalReason, RichText, Sent,
-};
+use mantle_sdk::values::{CallError, Location, MediaId, Outgoing, OutgoingContent, Refusal, RefusalReason, Sent};
 
 use crate::api::{self, Repeat};
 use crate::fields::{self, Sender};
@@ -21,18 +19,12 @@ pub fn send(message: &Outgoing, host: &dyn Host) -> Result<Sent, CallError> {
         Sender::Number(number) => form.push(("From", number)),
         Sender::MessagingService(sid) => form.push(("MessagingServiceSid", sid)),
     }
-    match &message.content {
-        OutgoingContent::Text(text) => form.push(("Body", text.text.clone())),
-        OutgoingContent::Attachment(attachment) => {
-            if let Some(RichText { text, .. }) = attachment.caption.as_ref().filter(|caption| !caption.text.is_empty())
-            {
-                form.push(("Body", text.clone()));
-            }
-            form.push(("MediaUrl", link(attachment.media, host)?));
-        }
-        OutgoingContent::Location(place) => form.push(("Body", map_link(place))),
-        OutgoingContent::Template(_) => return Err(unsupported("Templates are not part of SMS.")),
-        OutgoingContent::Reaction(_) => return Err(unsupported("SMS has no reactions.")),
+    let words = body(&message.content)?;
+    if !words.is_empty() {
+        form.push(("Body", words));
+    }
+    if let OutgoingContent::Attachment(attachment) = &message.content {
+        form.push(("MediaUrl", link(attachment.media, host)?));
     }
     form.push(("StatusCallback", status_callback(&message.id, host)));
 
@@ -48,7 +40,21 @@ pub fn send(message: &Outgoing, host: &dyn Host) -> Result<Sent, CallError> {
     Ok(Sent::new(made.sid))
 }
 
-fn recipient(message: &Outgoing) -> Result<String, CallError> {
+/// The words of the message; none for a file without a caption.
+pub fn body(content: &OutgoingContent) -> Result<String, CallError> {
+    match content {
+        OutgoingContent::Text(text) => Ok(text.text.clone()),
+        OutgoingContent::Attachment(attachment) => {
+            let caption = attachment.caption.as_ref().map(|caption| caption.text.clone());
+            Ok(caption.unwrap_or_default())
+        }
+        OutgoingContent::Location(place) => Ok(map_link(place)),
+        OutgoingContent::Template(_) => Err(unsupported("Templates are not part of SMS.")),
+        OutgoingContent::Reaction(_) => Err(unsupported("SMS has no reactions.")),
+    }
+}
+
+pub fn recipient(message: &Outgoing) -> Result<String, CallError> {
     if message.group_id.is_some() {
         return Err(CallError::refused(
             RefusalReason::Unsupported,

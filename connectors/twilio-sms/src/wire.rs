@@ -49,6 +49,34 @@ pub struct Made {
     pub sid: String,
 }
 
+/// A page of the account's messages, newest first.
+#[derive(Deserialize)]
+pub struct Messages {
+    #[serde(default)]
+    pub messages: Vec<Listed>,
+    pub next_page_uri: Option<String>,
+}
+
+/// A message resource, as the list shows it.
+#[derive(Deserialize)]
+pub struct Listed {
+    #[serde(default)]
+    pub sid: String,
+    /// None until a messaging service has chosen a number.
+    pub from: Option<String>,
+    pub messaging_service_sid: Option<String>,
+    #[serde(default)]
+    pub to: String,
+    pub body: Option<String>,
+    #[serde(default)]
+    pub direction: String,
+    /// A count, as text.
+    pub num_media: Option<String>,
+    /// RFC 2822, always in UTC.
+    #[serde(default)]
+    pub date_created: String,
+}
+
 #[derive(Deserialize)]
 pub struct Account {
     #[serde(default)]

@@ -179,6 +179,7 @@ fn abilities(plugin: &Plugin) -> Vec<String> {
     [
         ("lifecycle", abilities.lifecycle),
         ("inbound_media", abilities.inbound_media),
+        ("reconcile", abilities.reconcile),
         ("profile", abilities.profile),
         ("templates", abilities.templates),
     ]

@@ -113,7 +113,7 @@ pub enum RetrySafety {
     /// A later status names our id.
     Echo,
     /// Nothing tells: a person decides.
-    Unsafe,
+    None,
 }
 
 /// Why a file does not go out.

@@ -68,6 +68,16 @@ pub struct Outgoing {
     pub reply_to: Option<String>,
 }
 
+/// What a provider shows of a message whose answer was lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finding {
+    /// All that are equal to it since it was announced, oldest first; none is one too.
+    Made(Vec<Sent>),
+    /// The provider cannot be asked about this one.
+    CannotTell,
+}
+
 /// The provider has taken the message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sent {

@@ -32,6 +32,17 @@ pub mod inbound_media {
     });
 }
 
+pub mod reconcile {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "with-reconcile",
+        with: { "mantle:connector": super::mantle::connector },
+        imports: { default: async | trappable },
+        exports: { default: async },
+        require_store_data_send: true,
+    });
+}
+
 pub mod profile {
     wasmtime::component::bindgen!({
         path: "../../wit",

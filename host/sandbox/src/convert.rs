@@ -26,7 +26,7 @@ use crate::shelf::ShelfFile;
 use crate::values::{CallError, ChannelContext, Inbound, Profile, Template, TemplateButton};
 
 pub(crate) use failure::{account, call_error, connect_error, connection, receive_error, report};
-pub(crate) use outbound::{outgoing, sent};
+pub(crate) use outbound::{finding, outgoing, query, sent};
 
 /// What is wrong with a guest's answer.
 pub(crate) type Garbage = String;

@@ -114,6 +114,8 @@ pub(crate) const NOTICES_MAX: usize = 50;
 pub(crate) const TEMPLATE_PAGES_MAX: usize = 50;
 /// Templates of one account.
 pub(crate) const TEMPLATES_MAX: usize = 5_000;
+/// Equal messages that a look for a lost one may show: more of the same words to one person are no conversation.
+pub(crate) const FOUND_MAX: usize = 50;
 /// Bytes of a value of the set-up form.
 pub(crate) const FIELD_BYTES_MAX: usize = 8 << 10;
 /// Bytes of a handshake's echoed word.

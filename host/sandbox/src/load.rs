@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mantle_egress::Egress;
+use mantle_model::capabilities::RetrySafety;
 use mantle_model::secret::Secrets;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
@@ -92,6 +93,12 @@ async fn prepare(shared: &Arc<Shared>, entry: PluginEntry) -> Result<Plugin, Str
         ));
     }
     let exports = compile(shared, &entry.name, digest.clone(), bytes).await?;
+    if manifest.capabilities.delivery.retry == RetrySafety::ReadBack && exports.reconcile.is_none() {
+        return Err(
+            "capabilities.delivery.retry = \"read-back\" needs the export `reconcile`; export it, or name another class"
+                .to_owned(),
+        );
+    }
     let egress = Egress::new(&shared.egress).map_err(|error| format!("its HTTP client cannot be set up: {error}"))?;
     let parts = Parts {
         name: entry.name,
@@ -204,6 +211,12 @@ fn type_check(shared: &Shared, component: &Component) -> Result<Exports, String>
             exported("inbound-media"),
             "inbound-media",
             bindings::inbound_media::WithInboundMediaPre::new,
+        )?,
+        reconcile: optional(
+            &pre,
+            exported("reconcile"),
+            "reconcile",
+            bindings::reconcile::WithReconcilePre::new,
         )?,
         profile: optional(
             &pre,

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use mantle_egress::{Egress, Policy};
 use mantle_model::capabilities::Capabilities;
-use mantle_model::clock::Clock;
+use mantle_model::clock::{Clock, Time};
 use mantle_model::hook::{Answer, Hook};
 use mantle_model::inbound::Alias;
-use mantle_model::outbound::{Outgoing, Sent};
+use mantle_model::outbound::{Finding, Outgoing, Sent};
 use mantle_model::secret::Secrets;
 use tokio::sync::Semaphore;
 use wasmtime::{Engine, Store};
@@ -55,6 +55,7 @@ pub(crate) struct Exports {
     pub minimal: MinimalPre<CallState>,
     pub lifecycle: Option<WithLifecyclePre<CallState>>,
     pub inbound_media: Option<bindings::inbound_media::WithInboundMediaPre<CallState>>,
+    pub reconcile: Option<bindings::reconcile::WithReconcilePre<CallState>>,
     pub profile: Option<bindings::profile::WithProfilePre<CallState>>,
     pub templates: Option<bindings::templates::WithTemplatesPre<CallState>>,
 }
@@ -113,6 +114,7 @@ impl Plugin {
         Abilities {
             lifecycle: self.exports.lifecycle.is_some(),
             inbound_media: self.exports.inbound_media.is_some(),
+            reconcile: self.exports.reconcile.is_some(),
             profile: self.exports.profile.is_some(),
             templates: self.exports.templates.is_some(),
         }
@@ -273,6 +275,37 @@ impl Plugin {
         let fetched = call.run(fetch).await?;
         let fetched = fetched.map_err(|error| convert::call_error(&context.secrets, error))?;
         convert::fetched(call.store.data(), fetched).map_err(|problem| self.garbage(context, problem))
+    }
+
+    /// What the provider shows of a message whose answer was lost.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn find_sent(
+        &self,
+        context: &ChannelContext,
+        message: &Outgoing,
+        announced_at: Time,
+    ) -> Result<Finding, CallError> {
+        let exports = self
+            .exports
+            .reconcile
+            .as_ref()
+            .ok_or(CallError::Unsupported("reconcile"))?;
+        let mut call = self.open(Kind::Act, context).await?;
+        let query = convert::query(&mut call, message, announced_at)?;
+        let ended = bounded(Kind::Act, async {
+            let guest = exports.instantiate_async(&mut call.store).await?;
+            guest
+                .mantle_connector_reconcile()
+                .call_find_sent(&mut call.store, &query)
+                .await
+        })
+        .await;
+        let finding = call
+            .judge(ended)?
+            .map_err(|error| convert::call_error(&context.secrets, error))?;
+        convert::finding(finding).map_err(|problem| self.garbage(context, problem))
     }
 
     /// What the provider tells about a person.

@@ -111,6 +111,7 @@ pub struct HealthReport {
 pub struct Abilities {
     pub lifecycle: bool,
     pub inbound_media: bool,
+    pub reconcile: bool,
     pub profile: bool,
     pub templates: bool,
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::record::pruned;
 use super::script::{Script, Surroundings};
 use super::{Abilities, Exported};
-use crate::connector::Hook;
+use crate::connector::{Hook, Query};
 use crate::values::{Alias, Outgoing};
 
 #[derive(Deserialize)]
@@ -32,6 +32,7 @@ struct Case {
     send: Option<Outgoing>,
     call: Option<String>,
     fetch: Option<String>,
+    find_sent: Option<Query>,
     look_up: Option<Vec<Alias>>,
     #[serde(default, deserialize_with = "present")]
     list_page: Option<Option<String>>,
@@ -153,6 +154,10 @@ fn call<T: Exported>(case: Case, script: &Script) -> Outcome {
         let fetch = abilities.fetch.ok_or("the connector exports no inbound_media")?;
         outcomes.push(told(fetch(source, script)));
     }
+    if let Some(query) = case.find_sent {
+        let find_sent = abilities.find_sent.ok_or("the connector exports no reconcile")?;
+        outcomes.push(told(find_sent(query, script)));
+    }
     if let Some(aliases) = case.look_up {
         let look_up = abilities.look_up.ok_or("the connector exports no profile")?;
         outcomes.push(told(look_up(aliases, script)));
@@ -163,7 +168,9 @@ fn call<T: Exported>(case: Case, script: &Script) -> Outcome {
     }
     match (outcomes.pop(), outcomes.is_empty()) {
         (Some(outcome), true) => outcome,
-        _ => Err("the in file must have exactly one of hook, send, call, fetch, look_up, list_page".to_owned()),
+        _ => Err(
+            "the in file must have exactly one of hook, send, call, fetch, find_sent, look_up, list_page".to_owned(),
+        ),
     }
 }
 

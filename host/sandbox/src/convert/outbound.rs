@@ -1,12 +1,17 @@
 //! Messages that a guest is to send, and what it says of them.
 
+use mantle_model::clock::Time;
 use mantle_model::inbound::{AttachmentKind, Location, Reaction};
-use mantle_model::outbound::{Outgoing, OutgoingAttachment, OutgoingContent, Sent, TemplateParameter, TemplateUse};
+use mantle_model::outbound::{
+    Finding, Outgoing, OutgoingAttachment, OutgoingContent, Sent, TemplateParameter, TemplateUse,
+};
 use mantle_model::text::{RichText, Span, SpanKind, TextStyle};
 
 use super::{Garbage, alias_to_guest, aliases, id};
 use crate::bindings::mantle::connector::values as guest;
+use crate::bindings::reconcile::exports::mantle::connector::reconcile as guest_reconcile;
 use crate::call::Call;
+use crate::limits;
 use crate::shelf::ShelfFile;
 use crate::values::CallError;
 
@@ -36,6 +41,33 @@ pub(crate) fn sent(sent: guest::Sent) -> Result<Sent, Garbage> {
         id: id("sent.id", sent.id)?,
         aliases: aliases("sent.aliases", sent.aliases)?,
     })
+}
+
+/// # Errors
+/// As [`outgoing`].
+pub(crate) fn query(
+    call: &mut Call,
+    message: &Outgoing,
+    announced_at: Time,
+) -> Result<guest_reconcile::Query, CallError> {
+    Ok(guest_reconcile::Query {
+        message: outgoing(call, message)?,
+        announced_at: announced_at.unix_ms(),
+    })
+}
+
+pub(crate) fn finding(finding: guest_reconcile::Finding) -> Result<Finding, Garbage> {
+    match finding {
+        guest_reconcile::Finding::CannotTell => Ok(Finding::CannotTell),
+        guest_reconcile::Finding::Made(made) if made.len() > limits::FOUND_MAX => Err(format!(
+            "{} equal messages were found, at most {} are taken",
+            made.len(),
+            limits::FOUND_MAX
+        )),
+        guest_reconcile::Finding::Made(made) => {
+            Ok(Finding::Made(made.into_iter().map(sent).collect::<Result<_, _>>()?))
+        }
+    }
 }
 
 fn attachment(call: &mut Call, attachment: &OutgoingAttachment) -> Result<guest::OutgoingAttachment, CallError> {

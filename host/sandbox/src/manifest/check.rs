@@ -426,6 +426,13 @@ fn check_capabilities(capabilities: &Capabilities) -> Check<()> {
     if text.limit == 0 {
         return Err("capabilities.text.limit: must be at least 1".to_owned());
     }
+    if let Some(rate) = capabilities.delivery.per_recipient_per_second
+        && !(rate.is_finite() && rate > 0.0)
+    {
+        return Err(
+            "capabilities.delivery.per_recipient_per_second: must be above 0; leave it out for no limit".to_owned(),
+        );
+    }
     match (text.formatting, &text.markers) {
         (Formatting::Markers, None) => {
             Err("capabilities.text.markers: needed with `formatting = \"markers\"`".to_owned())

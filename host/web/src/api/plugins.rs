@@ -25,7 +25,7 @@ pub struct PluginBody {
     pub inboxes: Vec<String>,
     /// The set-up form of a channel.
     pub fields: Vec<FieldBody>,
-    /// Optional abilities that the connector has: `lifecycle`, `inbound_media`, `profile`, `templates`.
+    /// Optional abilities that the connector has: `lifecycle`, `inbound_media`, `reconcile`, `profile`, `templates`.
     pub abilities: Vec<String>,
     /// What a channel can carry, as the manifest says; null when the plugin is not loaded.
     #[schema(value_type = Option<Object>)]
