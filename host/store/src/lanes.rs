@@ -121,7 +121,8 @@ pub struct Hop {
 /// What a worker learnt. All changes of one commit happen or none does.
 #[derive(Debug, Clone)]
 pub enum Change {
-    /// Writes or replaces the effect of this step of the event at `seq`.
+    /// Writes or replaces the effect of this step of the event at `seq`. What is done stays done when only doubt is
+    /// told: its proof may have come before its answer was given up.
     Effect {
         seq: i64,
         effect: Effect,
@@ -153,6 +154,13 @@ pub enum Change {
     /// The provider's id of an outgoing message, so that statuses find it; `OutboundReport`s that came first apply at once.
     Outgoing {
         seq: i64,
+        step: String,
+        remote_id: String,
+    },
+    /// What became of a send in doubt is known: the provider named its id beside ours. The effect is done and
+    /// statuses find it, whichever lane it lies on and whether or not its event has ended.
+    Settle {
+        message: MessageId,
         step: String,
         remote_id: String,
     },
@@ -221,6 +229,15 @@ pub trait Lanes: Send + Sync {
     /// # Errors
     /// [`StoreError::NotReplayable`]: it has not failed, or is on its way again already.
     async fn replay(&self, message: MessageId, now: Time) -> Result<MessageId, StoreError>;
+
+    /// As [`Lanes::replay`], but only if no attempt has come after this one: for a link that is good once.
+    ///
+    /// # Errors
+    /// [`StoreError::NotReplayable`]: it has not failed, or has been sent again already.
+    async fn resend(&self, attempt: MessageId, now: Time) -> Result<MessageId, StoreError>;
+
+    /// When the lane's newest write of such a step (`send:`) was announced. Called before each send that is paced.
+    async fn last_announced(&self, lane: LaneId, steps: &str) -> Result<Option<Time>, StoreError>;
 
     /// Unfinished effects (`Intent`, `Ambiguous`) of a target, other than those of `except`: what may still echo back.
     async fn open_effects(&self, target: &str, except: Option<MessageId>) -> Result<Vec<Effect>, StoreError>;

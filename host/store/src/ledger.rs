@@ -37,6 +37,8 @@ pub struct MessageRow {
 #[derive(Debug, Clone)]
 pub struct Trace {
     pub message: MessageRow,
+    /// The newest attempt of it: itself, unless it was replayed.
+    pub newest: MessageId,
     pub receipt: Option<ReceiptId>,
     pub payload: Vec<u8>,
     pub tries: u32,

@@ -3,7 +3,7 @@
 use crate::sql::{Connection, sql};
 use mantle_model::clock::Time;
 use mantle_model::failure::Cause;
-use mantle_model::ids::{ChannelId, IdentityId, LaneId};
+use mantle_model::ids::{ChannelId, IdentityId, LaneId, MessageId};
 use mantle_model::inbound::{DeliveryReport, Reach};
 
 use super::rows::{bytes, day, effect_number, reach_number, report_number};
@@ -59,7 +59,18 @@ async fn apply_one(tx: &mut Connection, context: &Context, place: Place, change:
                 .await?;
             Ok(())
         }
-        Change::Outgoing { seq, step, remote_id } => outgoing(tx, place, (*seq, step), remote_id).await,
+        Change::Outgoing { seq, step, remote_id } => {
+            let message = MessageId {
+                lane: place.lane,
+                seq: *seq,
+            };
+            outgoing(tx, place.channel, (message, step), remote_id).await
+        }
+        Change::Settle {
+            message,
+            step,
+            remote_id,
+        } => settle(tx, place, (*message, step), remote_id).await,
         Change::Report {
             remote_id,
             report,
@@ -82,7 +93,9 @@ async fn write_effect(tx: &mut Connection, place: Place, seq: i64, effect: &Effe
           on conflict (lane_id, seq, step) do update
           set state = excluded.state, target = excluded.target, fingerprint = excluded.fingerprint,
               remote_id = excluded.remote_id, announced_at = excluded.announced_at, ended_at = excluded.ended_at,
-              code = excluded.code",
+              code = excluded.code
+          -- Done (1) never becomes ambiguous (2).
+          where not (effect.state = 1 and excluded.state = 2)",
     )
     .bind(place.lane.0)
     .bind(seq)
@@ -178,8 +191,8 @@ async fn set_reach(tx: &mut Connection, identity: IdentityId, reach: Reach, at: 
 
 async fn outgoing(
     tx: &mut Connection,
-    place: Place,
-    (seq, step): (i64, &str),
+    channel: ChannelId,
+    (message, step): (MessageId, &str),
     remote_id: &str,
 ) -> Result<(), StoreError> {
     sql(
@@ -187,13 +200,38 @@ async fn outgoing(
           on conflict (channel_id, remote_id) do update
           set lane_id = excluded.lane_id, seq = excluded.seq, step = excluded.step",
     )
-    .bind(place.channel.0)
+    .bind(channel.0)
     .bind(remote_id.as_bytes())
-    .bind(place.lane.0)
-    .bind(seq)
+    .bind(message.lane.0)
+    .bind(message.seq)
     .bind(step)
     .execute(tx)
     .await?;
+    Ok(())
+}
+
+/// The lane is looked at at once: it may be waiting for this very word. One that is in work keeps its claim.
+async fn settle(
+    tx: &mut Connection,
+    place: Place,
+    (message, step): (MessageId, &str),
+    remote_id: &str,
+) -> Result<(), StoreError> {
+    outgoing(tx, place.channel, (message, step), remote_id).await?;
+    sql(r"update effect set state = 1, remote_id = $4, ended_at = $5
+          where lane_id = $1 and seq = $2 and step = $3 and state in (0, 2)")
+    .bind(message.lane.0)
+    .bind(message.seq)
+    .bind(step)
+    .bind(remote_id.as_bytes())
+    .bind(place.now.unix_ms())
+    .execute(&mut *tx)
+    .await?;
+    sql(r"update lane set ready_at = $2 where id = $1 and ready_at > $2")
+        .bind(message.lane.0)
+        .bind(place.now.unix_ms())
+        .execute(tx)
+        .await?;
     Ok(())
 }
 

@@ -58,7 +58,9 @@ impl Lanes for SqlStore {
         } else {
             After::Kept
         };
-        let wakes = changes.iter().any(|change| matches!(change, Change::Spawn(_)));
+        let wakes = changes
+            .iter()
+            .any(|change| matches!(change, Change::Spawn(_) | Change::Settle { .. }));
         let bytes = changes.iter().map(change_bytes).sum();
         let context = self.context.clone();
         let claims = Arc::clone(&self.claims);
@@ -139,6 +141,31 @@ impl Lanes for SqlStore {
                 move |_| claims.wake(),
             )
             .await
+    }
+
+    async fn resend(&self, attempt: MessageId, now: Time) -> Result<MessageId, StoreError> {
+        let claims = Arc::clone(&self.claims);
+        self.writer
+            .submit(
+                Patience::Sender,
+                0,
+                async move |tx: &mut Connection| replay::newest_again(tx, attempt, now).await,
+                move |_| claims.wake(),
+            )
+            .await
+    }
+
+    async fn last_announced(&self, lane: LaneId, steps: &str) -> Result<Option<Time>, StoreError> {
+        // Places rise with time, so the newest is found from the end of the key without reading the rest.
+        let at: Option<i64> = sql(r"select announced_at from effect
+              where lane_id = $1 and substr(step, 1, length($2)) = $2
+              order by seq desc, announced_at desc
+              limit 1")
+        .bind(lane.0)
+        .bind(steps)
+        .scalar_optional(&self.readers)
+        .await?;
+        Ok(at.map(Time::from_unix_ms))
     }
 
     async fn open_effects(&self, target: &str, except: Option<MessageId>) -> Result<Vec<Effect>, StoreError> {

@@ -182,8 +182,7 @@ fn cursor(row: &Row) -> Result<Cursor, StoreError> {
 }
 
 /// Statements of their own for what leads: a customer's lanes, a channel's time, or everything. Chores are not
-/// messages, nor is the news about a send (`learnt`) that must keep its place in the customer's lane; they show only
-/// when a state is asked for, since a dead one must be found.
+/// messages; they show only when a state is asked for, since a dead one must be found.
 async fn candidates(
     connection: &mut Connection,
     filter: &MessageFilter,
@@ -193,7 +192,7 @@ async fn candidates(
         message_rows!(
             r"from lane join event on event.lane_id = lane.id
               where lane.identity_id in (select value from json_each($7))
-                and ($6 is null or event.channel_id = $6) and (event.kind <> 'learnt' or $8)
+                and ($6 is null or event.channel_id = $6) and $8 is not null
                 and event.origin_seq is null and event.accepted_at between $1 and $2
                 and (event.accepted_at, event.no) < ($3, $4)
               order by event.accepted_at desc, event.no desc
@@ -202,7 +201,7 @@ async fn candidates(
     } else if filter.channel.is_some() {
         message_rows!(
             r"from event join lane on lane.id = event.lane_id
-              where event.channel_id = $6 and (lane.identity_id is not null and event.kind <> 'learnt' or $8)
+              where event.channel_id = $6 and (lane.identity_id is not null or $8)
                 and $7 is not null
                 and event.origin_seq is null and event.accepted_at between $1 and $2
                 and (event.accepted_at, event.no) < ($3, $4)
@@ -212,7 +211,7 @@ async fn candidates(
     } else {
         message_rows!(
             r"from event join lane on lane.id = event.lane_id
-              where (lane.identity_id is not null and event.kind <> 'learnt' or $8)
+              where (lane.identity_id is not null or $8)
                 and $6 is null and $7 is not null and $3 is not null
                 and event.origin_seq is null and event.accepted_at between $1 and $2
                 and event.no < $4
@@ -311,6 +310,10 @@ async fn trace(connection: &mut Connection, message: MessageId) -> Result<Option
     let in_front = own.int("head")? + 1 == family.newest;
     Ok(Some(Trace {
         message: row,
+        newest: MessageId {
+            lane: family.lane,
+            seq: family.newest,
+        },
         receipt: own.get::<Option<i64>>("receipt_id")?.map(ReceiptId),
         payload: own.get("payload")?,
         tries: if in_front { own.count("tries")? } else { 0 },

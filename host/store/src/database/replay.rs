@@ -8,6 +8,17 @@ use super::rows::Of;
 use super::states;
 use crate::StoreError;
 
+/// As [`again`], unless another attempt has come after the one that was asked for.
+pub(super) async fn newest_again(tx: &mut Connection, attempt: MessageId, now: Time) -> Result<MessageId, StoreError> {
+    let family = states::family(tx, attempt)
+        .await?
+        .ok_or(StoreError::NotFound("message"))?;
+    if family.newest != attempt.seq {
+        return Err(StoreError::NotReplayable(attempt));
+    }
+    again(tx, attempt, now).await
+}
+
 /// Queues a copy behind the lane's tail that names its original. The attempts before stay as they are.
 pub(super) async fn again(tx: &mut Connection, message: MessageId, now: Time) -> Result<MessageId, StoreError> {
     let family = states::family(tx, message)

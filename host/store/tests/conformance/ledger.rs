@@ -432,3 +432,115 @@ pub async fn traffic_and_backlog_are_counted(desk: &Desk<'_>) {
     desk.store.commit(lanes[0].claim, vec![retry]).await.unwrap();
     assert_eq!(desk.store.backlog().await.unwrap(), 3);
 }
+
+/// A send in doubt with a report of another lane that names it.
+pub async fn out_10_a_word_from_another_lane_settles_a_send(desk: &Desk<'_>) {
+    let identity = ann(desk).await;
+    let (message, _) = desk.put(desk.reply("out", identity)).await;
+    let effect = |state| Change::Effect {
+        seq: 1,
+        effect: desk.effect("send:0", state),
+    };
+    let later = |changes: Vec<Change>| async move {
+        let lane = desk.claim().await;
+        let retry = Change::Retry {
+            until: desk.now().after(Duration::from_secs(30)),
+            cause: cause("in-doubt"),
+            counts: Attempt::Free,
+        };
+        let changes = changes.into_iter().chain([retry]).collect();
+        desk.store.commit(lane.claim, changes).await.unwrap();
+    };
+    later(vec![effect(EffectState::Ambiguous)]).await;
+    let settle = Change::Settle {
+        message,
+        step: "send:0".into(),
+        remote_id: "a".into(),
+    };
+    let (chore, _) = desk.put(desk.chore("told", "status")).await;
+    let told = desk.claim().await;
+    assert_eq!(told.events[0].id, chore);
+    let finish = Change::Finish {
+        seq: chore.seq,
+        ending: Ending::Done,
+    };
+    let changes = vec![settle, report(desk, "a", DeliveryReport::Delivered), finish];
+    desk.store.commit(told.claim, changes).await.unwrap();
+    desk.store.release(told.claim).await.unwrap();
+
+    // The lane is looked at now, not at its time, and its effect is done.
+    let lane = desk.claim().await;
+    assert_eq!(lane.events[0].id, message);
+    let found = lane.events[0].effect("send:0").unwrap();
+    assert_eq!(
+        (found.state, found.remote_id.as_deref()),
+        (EffectState::Done, Some("a"))
+    );
+    // Doubt that is written later takes nothing back.
+    desk.store
+        .commit(lane.claim, vec![effect(EffectState::Ambiguous)])
+        .await
+        .unwrap();
+    let found = trace(desk, message).await.effects[0].1.clone();
+    assert_eq!(
+        (found.state, found.remote_id.as_deref()),
+        (EffectState::Done, Some("a"))
+    );
+    let done = Change::Finish {
+        seq: 1,
+        ending: Ending::Done,
+    };
+    desk.store.commit(lane.claim, vec![done]).await.unwrap();
+    assert_eq!(state(desk, message).await, MessageState::Out(OutboundState::Delivered));
+    let found = desk.store.message_by_remote_id(CHANNEL, "a").await.unwrap().unwrap();
+    assert_eq!(found.message.id, message);
+}
+
+pub async fn out_12_only_the_newest_attempt_is_sent_again(desk: &Desk<'_>) {
+    let identity = ann(desk).await;
+    let (first, _) = desk.put(desk.reply("out", identity)).await;
+    let failed = || Ending::Failed { cause: cause("400") };
+    desk.work(Vec::new(), failed()).await;
+    assert_eq!(trace(desk, first).await.newest, first);
+    let second = desk.store.resend(first, desk.now()).await.unwrap();
+    assert_eq!(trace(desk, first).await.newest, second);
+    for attempt in [first, second] {
+        let again = desk.store.resend(attempt, desk.now()).await;
+        assert!(
+            matches!(again, Err(StoreError::NotReplayable(_))),
+            "under way: {again:?}"
+        );
+    }
+    desk.work(Vec::new(), failed()).await;
+    let again = desk.store.resend(first, desk.now()).await;
+    assert!(
+        matches!(again, Err(StoreError::NotReplayable(_))),
+        "of the first: {again:?}"
+    );
+    desk.store.resend(second, desk.now()).await.unwrap();
+    let nobody = MessageId { seq: 99, ..first };
+    let missing = desk.store.resend(nobody, desk.now()).await;
+    assert!(matches!(missing, Err(StoreError::NotFound("message"))), "{missing:?}");
+}
+
+pub async fn out_9_the_newest_send_of_a_lane_is_found(desk: &Desk<'_>) {
+    let identity = ann(desk).await;
+    let (message, _) = desk.put(desk.reply("out", identity)).await;
+    let last = || desk.store.last_announced(message.lane, "send:");
+    assert_eq!(last().await.unwrap(), None);
+    let effect = |seq, step: &str| Change::Effect {
+        seq,
+        effect: desk.effect(step, EffectState::Done),
+    };
+    let (first, begun) = (effect(1, "send:0"), desk.now());
+    desk.work(vec![first], Ending::Done).await;
+    assert_eq!(last().await.unwrap(), Some(begun));
+    desk.clock.advance(Duration::from_secs(5));
+    desk.put(desk.reply("next", identity)).await;
+    desk.work(vec![effect(2, "note")], Ending::Done).await;
+    assert_eq!(last().await.unwrap(), Some(begun), "another kind of step");
+    desk.put(desk.reply("third", identity)).await;
+    desk.work(vec![effect(3, "send:0"), effect(3, "send:1")], Ending::Done)
+        .await;
+    assert_eq!(last().await.unwrap(), Some(desk.now()));
+}
