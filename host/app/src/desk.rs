@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use mantle_flow::channels::{self, ChannelError, NewChannel};
+use mantle_flow::outbound::resend::{self, Offer};
 use mantle_flow::shelf::StoreShelf;
 use mantle_flow::workspaces::{self, WorkspaceError};
 use mantle_flow::{Flow, HookAnswer, inbound, outbound};
@@ -162,6 +163,14 @@ impl Desk for HostDesk {
             .replay(message, self.flow.now())
             .await
             .map_err(store_error)
+    }
+
+    async fn resend_offer(&self, attempt: MessageId) -> Result<Option<Offer>, DeskError> {
+        resend::offer(&self.flow, attempt).await.map_err(store_error)
+    }
+
+    async fn resend(&self, attempt: MessageId) -> Result<Option<MessageId>, DeskError> {
+        resend::follow(&self.flow, attempt).await.map_err(store_error)
     }
 
     async fn file(&self, id: MediaId) -> Result<Option<OpenFile>, DeskError> {

@@ -30,6 +30,7 @@ use mantle_store::{Database, Store, StoreConfig};
 use mantle_web::desk::{Configuration, Desk};
 use mantle_web::media::MediaLinks;
 use mantle_web::metrics::HttpMetrics;
+use mantle_web::resend::ResendLinks;
 use mantle_web::server::{Stop, serve};
 use mantle_web::{Front, Pulse};
 use prometheus_client::registry::Registry;
@@ -132,7 +133,9 @@ impl Rooms {
         let ids = Arc::new(IdSource::new().context("The operating system gives no random numbers")?);
         let (store, key) = open_store(&config.fixed, clock, &ids).await?;
         let links = MediaLinks::new(key.derive("media links"), public_url, Arc::clone(clock));
+        let resends = ResendLinks::new(key.derive("resend links"), public_url, Arc::clone(clock));
         let maker = links.clone();
+        let resend_maker = resends.clone();
         let shelf = Arc::new(StoreShelf {
             store: Arc::clone(&store) as Arc<dyn Store>,
             files: store.files().clone(),
@@ -165,6 +168,7 @@ impl Rooms {
             metrics: Metrics::register(&mut registry),
             chance: mantle_flow::retry::system_chance,
             public_url: public_url.to_owned(),
+            resend_link: Arc::new(move |attempt| resend_maker.link(attempt)),
         })
         .await
         .context("The database cannot be read")?;
@@ -184,6 +188,7 @@ impl Rooms {
             store: Arc::clone(&store) as Arc<dyn Store>,
             clock: Arc::clone(clock),
             links,
+            resends,
             admin_token: surroundings.admin_token.clone(),
             registry: Arc::new(registry),
             http,

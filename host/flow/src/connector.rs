@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use mantle_model::capabilities::Capabilities;
+use mantle_model::clock::Time;
 use mantle_model::hook::{Answer, Hook};
-use mantle_model::outbound::{Outgoing, Sent};
+use mantle_model::outbound::{Finding, Outgoing, Sent};
 use mantle_model::secret::Secrets;
 use mantle_sandbox::{
     Abilities, CallError, ChannelContext, Field, HealthReport, Inbound, Plugin, Plugins, ProviderAccount, ShelfFile,
@@ -36,6 +37,12 @@ pub trait Connector: Send + Sync {
     fn verify(&self, secrets: &Secrets, hook: &Hook, url: &str) -> Verdict;
     async fn receive(&self, context: &ChannelContext, hook: &Hook) -> Result<Inbound, CallError>;
     async fn send(&self, context: &ChannelContext, message: &Outgoing) -> Result<Sent, CallError>;
+    async fn find_sent(
+        &self,
+        context: &ChannelContext,
+        message: &Outgoing,
+        announced_at: Time,
+    ) -> Result<Finding, CallError>;
     async fn identify(&self, context: &ChannelContext) -> Result<ProviderAccount, CallError>;
     async fn connect(&self, context: &ChannelContext) -> Result<HealthReport, CallError>;
     async fn disconnect(&self, context: &ChannelContext) -> Result<(), CallError>;
@@ -90,6 +97,14 @@ impl Connector for Plugin {
     }
     async fn send(&self, context: &ChannelContext, message: &Outgoing) -> Result<Sent, CallError> {
         Plugin::send(self, context, message).await
+    }
+    async fn find_sent(
+        &self,
+        context: &ChannelContext,
+        message: &Outgoing,
+        announced_at: Time,
+    ) -> Result<Finding, CallError> {
+        Plugin::find_sent(self, context, message, announced_at).await
     }
     async fn identify(&self, context: &ChannelContext) -> Result<ProviderAccount, CallError> {
         Plugin::identify(self, context).await

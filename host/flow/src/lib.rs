@@ -30,7 +30,7 @@ use arc_swap::ArcSwap;
 use mantle_inbox::{Access, ChannelLabel, Inbox};
 use mantle_model::clock::{Clock, Time};
 use mantle_model::hook::Answer;
-use mantle_model::ids::IdSource;
+use mantle_model::ids::{IdSource, MessageId};
 use mantle_model::inbound::Notice;
 use mantle_sandbox::{ChannelContext, Shelf};
 use mantle_store::directory::{Channel, Platform, Workspace};
@@ -59,7 +59,12 @@ pub struct FlowParts {
     pub chance: Chance,
     /// What providers see, without a slash at the end: `https://bridge.example.com`.
     pub public_url: String,
+    /// Makes the public, signed, expiring address that sends a message once more. Who serves the address makes it.
+    pub resend_link: ResendLink,
 }
+
+/// Makes the address that sends the message of this attempt once more.
+pub type ResendLink = Arc<dyn Fn(MessageId) -> String + Send + Sync>;
 
 /// Everything a journey needs. One per process.
 pub struct Flow {
@@ -193,6 +198,10 @@ impl Flow {
 
     pub(crate) fn public_url(&self) -> &str {
         &self.parts.public_url
+    }
+
+    pub(crate) fn resend_link(&self, attempt: MessageId) -> String {
+        (self.parts.resend_link)(attempt)
     }
 
     pub(crate) fn next_id(&self) -> i64 {

@@ -19,6 +19,16 @@ pub(crate) fn html(headline: &str, sentences: &[&str]) -> String {
     format!("<p><b>{}</b><br>{body}</p>", escape(headline))
 }
 
+/// The same with a link (words, address) as the last line.
+pub(crate) fn html_with_link(headline: &str, sentences: &[&str], (words, address): (&str, &str)) -> String {
+    let text = html(headline, sentences);
+    let link = format!("<a href=\"{}\">{}</a>", escape(address), escape(words));
+    match text.strip_suffix("</p>") {
+        Some(open) => format!("{open}<br>{link}</p>"),
+        None => text + &link,
+    }
+}
+
 pub(crate) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {

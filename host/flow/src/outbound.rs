@@ -4,10 +4,13 @@
 //! afresh, decides what may go, and sends it unit by unit. What we wrote into the inbox ourselves never goes
 //! out, and an outcome that nobody knows is never repeated blindly.
 
+mod doubt;
 mod files;
 mod plan;
 mod reply;
+pub mod resend;
 mod send;
+mod spacing;
 pub(crate) mod window;
 pub(crate) mod words;
 
@@ -28,7 +31,7 @@ use mantle_store::lanes::Change;
 
 use crate::inbound::opening_target;
 use crate::job::{Job, Stop, Turn};
-use crate::payload::{Learnt, OutPayload, ReplyTold, to_bytes};
+use crate::payload::{OutPayload, ReplyTold, to_bytes};
 use crate::{Flow, HookAnswer};
 
 /// A reply in a conversation that we may be opening is looked at again after this …
@@ -225,7 +228,6 @@ pub(crate) async fn forward(job: &Job<'_>) -> Result<Turn, Stop> {
     match serde_json::from_slice(&job.event.payload)? {
         OutPayload::Reply(told) => reply::forward(job, &told).await,
         OutPayload::Stray(told) => stray(job, told).await,
-        OutPayload::Learnt(learnt) => Ok(learn(job, learnt)),
     }
 }
 
@@ -243,15 +245,4 @@ async fn stray(job: &Job<'_>, told: ReplyTold) -> Result<Turn, Stop> {
         }
     }
     Ok(Turn::ignored("not-ours"))
-}
-
-fn learn(job: &Job<'_>, learnt: Learnt) -> Turn {
-    if learnt.message.lane != job.lane.claim.lane {
-        return Turn::ignored("other-lane");
-    }
-    Turn::done(vec![Change::Outgoing {
-        seq: learnt.message.seq,
-        step: learnt.step,
-        remote_id: learnt.remote_id,
-    }])
 }

@@ -49,8 +49,6 @@ pub enum OutPayload {
     Reply(ReplyTold),
     /// A reply in a conversation that we may be opening at this moment: to be looked at again.
     Stray(ReplyTold),
-    /// The provider told its id of a message whose answer we may have missed.
-    Learnt(Learnt),
 }
 
 /// A reply as the webhook told it; the whole of it is read afresh before it is sent.
@@ -64,27 +62,32 @@ pub struct ReplyTold {
     pub text: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Learnt {
-    pub message: MessageId,
-    pub step: String,
-    pub remote_id: String,
-}
-
 /// The id under which one unit of a reply goes out: the same on every attempt, and found again in echoes.
 #[must_use]
 pub fn correlation(message: MessageId, attempt_no: u32, unit: usize) -> String {
     format!("{message}.{attempt_no}.{unit}")
 }
 
-/// The message and step that a correlation names; None if it is not one of ours.
+/// One unit of one attempt at a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Correlated {
+    pub message: MessageId,
+    pub attempt_no: u32,
+    pub step: String,
+}
+
+/// What a correlation names; None if it is not one of ours.
 #[must_use]
-pub fn correlated(text: &str) -> Option<(MessageId, String)> {
+pub fn correlated(text: &str) -> Option<Correlated> {
     let mut pieces = text.split('.');
     let message = pieces.next()?.parse().ok()?;
-    pieces.next()?.parse::<u32>().ok()?;
+    let attempt_no = pieces.next()?.parse().ok()?;
     let unit: usize = pieces.next()?.parse().ok()?;
-    pieces.next().is_none().then(|| (message, send_step(unit)))
+    pieces.next().is_none().then(|| Correlated {
+        message,
+        attempt_no,
+        step: send_step(unit),
+    })
 }
 
 /// What the steps of all units begin with.
@@ -94,6 +97,11 @@ pub(crate) const SEND_STEPS: &str = "send:";
 #[must_use]
 pub fn send_step(unit: usize) -> String {
     format!("{SEND_STEPS}{unit}")
+}
+
+/// The step that remembers that the team was told of the doubt about a send: only then is its end news to them.
+pub(crate) fn doubt_step(send_step: &str) -> String {
+    format!("doubt:{send_step}")
 }
 
 /// Bytes for the store. These types have string keys and no maps, so they always serialise; should that ever
@@ -116,7 +124,11 @@ mod tests {
         };
         assert_eq!(
             correlated(&correlation(message, 1, 2)),
-            Some((message, "send:2".into()))
+            Some(Correlated {
+                message,
+                attempt_no: 1,
+                step: "send:2".into()
+            })
         );
         for foreign in [
             "",

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use mantle_flow::HookAnswer;
+use mantle_flow::outbound::resend::Offer;
 use mantle_model::hook::Hook;
 use mantle_model::ids::{ChannelId, MediaId, MessageId, WorkspaceId};
 use mantle_model::inbound::Notice;
@@ -113,5 +114,9 @@ pub trait Desk: Send + Sync {
 
     async fn replay(&self, message: MessageId) -> Result<MessageId, DeskError>;
 
+    /// What a link to send this attempt's message again offers; None: it is not there any more.
+    async fn resend_offer(&self, attempt: MessageId) -> Result<Option<Offer>, DeskError>;
+    /// None: it was sent again already, or there is nothing to send.
+    async fn resend(&self, attempt: MessageId) -> Result<Option<MessageId>, DeskError>;
     async fn file(&self, id: MediaId) -> Result<Option<OpenFile>, DeskError>;
 }

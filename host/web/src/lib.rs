@@ -13,7 +13,9 @@ pub mod limits;
 pub mod media;
 pub mod metrics;
 mod operations;
+pub mod resend;
 pub mod server;
+pub mod tokens;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -31,6 +33,7 @@ use crate::desk::Desk;
 use crate::media::MediaLinks;
 use crate::metrics::HttpMetrics;
 pub use crate::operations::Pulse;
+use crate::resend::ResendLinks;
 
 /// What every request may use.
 pub struct Front {
@@ -38,6 +41,7 @@ pub struct Front {
     pub store: Arc<dyn Store>,
     pub clock: Arc<dyn Clock>,
     pub links: MediaLinks,
+    pub resends: ResendLinks,
     /// `MANTLE_ADMIN_TOKEN`. Without one the API is closed.
     pub admin_token: Option<Secret>,
     /// Everything that `/metrics` shows, [`HttpMetrics`] included.
@@ -58,6 +62,7 @@ pub fn router(front: Arc<Front>) -> Router {
         .route("/inbox/intercom", any(hooks::intercom))
         .route("/inbox/{inbox}", any(hooks::unknown_inbox))
         .route("/media/{token}", get(media::serve))
+        .route("/resend/{token}", get(resend::ask).post(resend::follow))
         .route("/livez", get(operations::livez))
         .route("/readyz", get(operations::readyz))
         .route("/metrics", get(operations::metrics))

@@ -30,6 +30,8 @@ pub const BODY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Providers fetch within seconds, but may hold a message back for hours (Twilio: four).
 pub const MEDIA_LINK_LIFE: Duration = Duration::from_hours(24);
+/// A week on, a message that did not arrive is better written anew: the customer would not understand it.
+pub const RESEND_LINK_LIFE: Duration = Duration::from_hours(7 * 24);
 /// Longer keys are a mistake of the caller.
 pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 /// Messages of one page of the list.

@@ -3,4 +3,5 @@
 mod api;
 mod document;
 mod limits;
+mod resend;
 mod stand_in;

@@ -8,10 +8,11 @@ use async_trait::async_trait;
 use mantle_egress::ByteStream;
 use mantle_flow::connector::{Catalog, Connector};
 use mantle_model::capabilities::{Capabilities, Delivery, Formatting, RetrySafety, TextRule};
+use mantle_model::clock::Time;
 use mantle_model::failure::{Cause, Failure};
 use mantle_model::hook::{Answer, Hook};
 use mantle_model::ids::{ChannelId, MediaId};
-use mantle_model::outbound::{Outgoing, OutgoingContent, Sent};
+use mantle_model::outbound::{Finding, Outgoing, OutgoingContent, Sent};
 use mantle_model::secret::Secrets;
 use mantle_model::text::Unit;
 use mantle_sandbox::{
@@ -73,7 +74,7 @@ fn capabilities() -> Capabilities {
             receipts: Vec::new(),
             proactive: true,
             templates: false,
-            retry: RetrySafety::Unsafe,
+            retry: RetrySafety::None,
             per_recipient_per_second: None,
         },
     }
@@ -164,6 +165,9 @@ impl Connector for SimConnector {
         }
     }
 
+    async fn find_sent(&self, _: &ChannelContext, _: &Outgoing, _: Time) -> Result<Finding, CallError> {
+        Err(CallError::Unsupported("reconcile"))
+    }
     async fn identify(&self, _context: &ChannelContext) -> Result<ProviderAccount, CallError> {
         Err(CallError::Unsupported("lifecycle"))
     }

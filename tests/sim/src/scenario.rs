@@ -185,6 +185,7 @@ impl World {
             metrics: Metrics::register(&mut Registry::default()),
             chance: dice,
             public_url: "https://bridge.example".into(),
+            resend_link: Arc::new(|attempt| format!("https://bridge.example/resend/{attempt}")),
         };
         let flow = Flow::open(parts)
             .await

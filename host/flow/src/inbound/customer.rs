@@ -224,7 +224,7 @@ async fn files_behind(
         files: &files,
         at: job.event.at,
     };
-    let mut changes = part::write(job, &draft).await?.changes;
+    let mut changes = part::write_with_files(job, &draft).await?.changes;
     changes.push(continued(thread, job.event.at));
     changes.extend(debts);
     Ok(changes)
@@ -257,7 +257,7 @@ async fn append(
         files: &files,
         at: job.event.at.max(thread.last_part_at),
     };
-    let mut changes = part::write(job, &draft).await?.changes;
+    let mut changes = part::write_with_files(job, &draft).await?.changes;
     changes.push(continued(thread, draft.at));
     changes.extend(gathered.debts(job, place.identity.id));
     Ok(changes)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mantle_inbox::{InboxError, Trail};
 use mantle_model::inbound::Message;
-use mantle_store::intake::{Direction, LaneKey, NewEvent};
+use mantle_store::intake::Direction;
 use mantle_store::lanes::{Change, Effect, EffectState, Ending};
 use mantle_store::people::ThreadLink;
 
@@ -12,7 +12,7 @@ use super::compose::{self, Surroundings};
 use super::part::{self, Draft, look};
 use super::{contact, media, telling};
 use crate::job::{Job, Stop, Turn, text_fingerprint};
-use crate::payload::{Learnt, OutPayload, SEND_STEPS, correlated, to_bytes};
+use crate::payload::{Correlated, SEND_STEPS, correlated};
 
 const COMMENT_STEP: &str = "comment";
 /// While a send to the same person is under way.
@@ -22,45 +22,34 @@ const SEND_ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Our own message, told again: only the provider's id of it may be news.
 pub(super) async fn ours(job: &Job<'_>, message: &Message) -> Result<Turn, Stop> {
-    let changes = learnt(job, message.correlation.as_deref(), &message.id).await?;
+    let changes = settled(job, message.correlation.as_deref(), &message.id).await?;
     Ok(Turn::Finish {
         changes,
         ending: Ending::Ignored { why: "echo".into() },
     })
 }
 
-/// Hands the provider's id to the lane of the message that the correlation names, unless it is known.
-pub(super) async fn learnt(job: &Job<'_>, correlation: Option<&str>, remote_id: &str) -> Result<Vec<Change>, Stop> {
+/// The provider's id of the send that the correlation names, unless it is known.
+async fn settled(job: &Job<'_>, correlation: Option<&str>, remote_id: &str) -> Result<Vec<Change>, Stop> {
     let store = job.flow.store();
-    let Some((message, step)) = correlation.and_then(correlated) else {
+    let Some(named) = correlation.and_then(correlated) else {
         return Ok(Vec::new());
     };
     if store.message_by_remote_id(job.channel.id, remote_id).await?.is_some() {
         return Ok(Vec::new());
     }
-    let Some(trace) = store.trace(message).await? else {
-        return Ok(Vec::new());
-    };
-    let (Some(identity), true) = (trace.message.identity, trace.message.channel == job.channel.id) else {
-        return Ok(Vec::new());
-    };
-    let learnt = Learnt {
-        message,
-        step,
+    let ours = store.trace(named.message).await?;
+    let ours = ours.is_some_and(|trace| trace.message.channel == job.channel.id);
+    Ok(ours.then(|| settle(named, remote_id)).into_iter().collect())
+}
+
+/// A send in doubt is proven by the provider's own word.
+pub(super) fn settle(named: Correlated, remote_id: &str) -> Change {
+    Change::Settle {
+        message: named.message,
+        step: named.step,
         remote_id: remote_id.to_owned(),
-    };
-    Ok(vec![Change::Spawn(NewEvent {
-        channel: job.channel.id,
-        direction: Direction::Out,
-        lane: LaneKey::Identity(identity),
-        key: format!("learnt:{remote_id}"),
-        kind: "learnt",
-        remote_id: None,
-        at: job.event.at,
-        payload: to_bytes(&OutPayload::Learnt(learnt)),
-        opens_window: false,
-        not_before: None,
-    })])
+    }
 }
 
 /// Not every provider says which program wrote a message. Its id says that it was us, once our send has its answer;

@@ -51,7 +51,8 @@ pub(super) async fn forward(job: &Job<'_>, late: &LateFile) -> Result<Turn, Stop
         Err(Stop::Inbox(InboxError::Failure(Failure::Refused(refusal)))) => {
             Ok(never(job, late, &refusal.cause.message))
         }
-        Err(Stop::Inbox(InboxError::Failure(Failure::Transient(cause)))) => {
+        // An unknown outcome is looked for first in the next turn.
+        Err(Stop::Inbox(InboxError::Failure(Failure::Transient(cause) | Failure::Unknown(cause)))) => {
             Ok(again(job, late, &cause.code, &cause.message))
         }
         Err(Stop::Inbox(InboxError::ConversationGone | InboxError::ContactGone)) => Ok(again(

@@ -56,17 +56,9 @@ pub(crate) fn opening_target(workspace: impl std::fmt::Display) -> String {
 
 /// Writes the part unless an earlier attempt did.
 pub(super) async fn write(job: &Job<'_>, draft: &Draft<'_>) -> Result<Landed, Stop> {
-    if let Some(effect) = job.event.effect(draft.step) {
-        match effect.state {
-            EffectState::Done => return Ok(landed_before(draft, effect)),
-            EffectState::Failed => {}
-            EffectState::Intent | EffectState::Ambiguous => {
-                let trail = trail(job, draft).await?;
-                if let Some(found) = look(job, effect, &trail).await? {
-                    return Ok(landed(job, draft, effect.clone(), found));
-                }
-            }
-        }
+    match settle(job, draft).await? {
+        Settled::Landed(landed) => return Ok(landed),
+        Settled::Free | Settled::NotThere => {}
     }
     let target = draft
         .conversation
@@ -78,6 +70,45 @@ pub(super) async fn write(job: &Job<'_>, draft: &Draft<'_>) -> Result<Landed, St
             job.commit(vec![job.undone(effect, &failure_of(&error))]).await?;
             Err(error.into())
         }
+    }
+}
+
+/// What became of an earlier attempt at a part.
+pub(super) enum Settled {
+    Landed(Landed),
+    /// There was none, or it surely failed.
+    Free,
+    /// Its outcome was unknown, and it surely did not arrive.
+    NotThere,
+}
+
+/// Looks for the part if an earlier attempt left it in doubt.
+pub(super) async fn settle(job: &Job<'_>, draft: &Draft<'_>) -> Result<Settled, Stop> {
+    let Some(effect) = job.event.effect(draft.step) else {
+        return Ok(Settled::Free);
+    };
+    match effect.state {
+        EffectState::Done => Ok(Settled::Landed(landed_before(draft, effect))),
+        EffectState::Failed => Ok(Settled::Free),
+        EffectState::Intent | EffectState::Ambiguous => {
+            let found = look(job, effect, &trail(job, draft).await?).await?;
+            Ok(found.map_or(Settled::NotThere, |found| {
+                Settled::Landed(landed(job, draft, effect.clone(), found))
+            }))
+        }
+    }
+}
+
+/// Writes words and files together, but never a second time after their outcome was unknown: then the words go at once
+/// and the files follow them, so that no trouble with a file holds up what the customer said.
+pub(super) async fn write_with_files(job: &Job<'_>, draft: &Draft<'_>) -> Result<Landed, Stop> {
+    match settle(job, draft).await? {
+        Settled::Landed(landed) => Ok(landed),
+        Settled::NotThere if !draft.files.is_empty() => {
+            let cause = Cause::new("upload-in-doubt", "The files were not taken, and nobody said why.");
+            Err(InboxError::Failure(Failure::Transient(cause)).into())
+        }
+        Settled::Free | Settled::NotThere => write(job, draft).await,
     }
 }
 

@@ -5,76 +5,124 @@ use std::time::Duration;
 
 use mantle_model::failure::{Cause, Reason, Refusal};
 use mantle_model::inbound::{DeliveryReport, Reach, Status};
-use mantle_store::lanes::Change;
+use mantle_store::lanes::{Change, Effect};
 use mantle_store::ledger::Trace;
 
 use super::echo;
 use crate::job::{Job, Stop, Turn};
 use crate::outbound;
-use crate::payload::{OutPayload, correlated};
+use crate::payload::{Correlated, OutPayload, ReplyTold, correlated, doubt_step};
 
 /// A failure may be told before our own send has its answer: the message is looked for again after this …
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// … for this long.
 const LOOK_FOR: Duration = Duration::from_secs(30);
 
+/// The send that a status is about.
+struct Target {
+    trace: Trace,
+    sent: Correlated,
+    /// The provider's id was known before.
+    known: bool,
+}
+
 pub(super) async fn forward(job: &Job<'_>, status: &Status) -> Result<Turn, Stop> {
+    let target = target(job, status).await?;
     let mut changes = vec![Change::Report {
         remote_id: status.message_id.clone(),
         report: status.report,
         at: job.event.at,
         code: status.refusal.as_ref().map(|refusal| refusal.cause.code.clone()),
     }];
-    changes.extend(echo::learnt(job, status.correlation.as_deref(), &status.message_id).await?);
-    if status.report != DeliveryReport::Failed {
-        return Ok(Turn::done(changes));
-    }
-    match target(job, status).await? {
-        Some((trace, step)) => changes.extend(failed(job, status, &trace, &step).await?),
-        None if job.now().since(job.event.accepted_at) < LOOK_FOR => {
-            return Ok(Turn::wait(
-                LOOK_AGAIN,
-                "unknown-message",
-                "The message of this status is not known yet.",
-            ));
+    let Some(target) = target else {
+        let waited = job.now().since(job.event.accepted_at);
+        if status.report == DeliveryReport::Failed && waited < LOOK_FOR {
+            let why = "The message of this status is not known yet.";
+            return Ok(Turn::wait(LOOK_AGAIN, "unknown-message", why));
         }
-        None => {}
+        return Ok(Turn::done(changes));
+    };
+    if !target.known {
+        changes.push(echo::settle(target.sent.clone(), &status.message_id));
+    }
+    match status.report {
+        DeliveryReport::Failed => changes.extend(failed(job, status, &target).await?),
+        DeliveryReport::Delivered | DeliveryReport::Read => changes.extend(arrived(job, &target)),
+        DeliveryReport::Sent => {}
     }
     Ok(Turn::done(changes))
 }
 
-/// The message that the status is about, and the step that sent it.
-async fn target(job: &Job<'_>, status: &Status) -> Result<Option<(Trace, String)>, Stop> {
+/// By the provider's id, else by the one that we gave.
+async fn target(job: &Job<'_>, status: &Status) -> Result<Option<Target>, Stop> {
     let store = job.flow.store();
     if let Some(trace) = store.message_by_remote_id(job.channel.id, &status.message_id).await? {
-        let sent = |effect: &mantle_store::lanes::Effect| effect.remote_id.as_ref() == Some(&status.message_id);
-        let step = trace
-            .effects
-            .iter()
-            .find(|(_, effect)| sent(effect))
-            .map(|(_, effect)| effect.step.clone());
-        return Ok(Some((trace, step.unwrap_or_default())));
+        let is_it = |effect: &Effect| effect.remote_id.as_ref() == Some(&status.message_id);
+        let found = trace.effects.iter().find(|(_, effect)| is_it(effect));
+        let (attempt_no, step) = found.map_or((0, String::new()), |(attempt, effect)| (*attempt, effect.step.clone()));
+        let sent = Correlated {
+            message: trace.message.id,
+            attempt_no,
+            step,
+        };
+        return Ok(Some(Target {
+            trace,
+            sent,
+            known: true,
+        }));
     }
-    let Some((message, step)) = status.correlation.as_deref().and_then(correlated) else {
+    let Some(sent) = status.correlation.as_deref().and_then(correlated) else {
         return Ok(None);
     };
-    let trace = store
-        .trace(message)
-        .await?
-        .filter(|trace| trace.message.channel == job.channel.id);
-    Ok(trace.map(|trace| (trace, step)))
+    let trace = store.trace(sent.message).await?;
+    let trace = trace.filter(|trace| trace.message.channel == job.channel.id);
+    Ok(trace.map(|trace| Target {
+        trace,
+        sent,
+        known: false,
+    }))
 }
 
-async fn failed(job: &Job<'_>, status: &Status, trace: &Trace, step: &str) -> Result<Vec<Change>, Stop> {
+impl Target {
+    fn effect(&self, step: &str) -> Option<&Effect> {
+        let is_it = |(attempt, effect): &&(u32, Effect)| *attempt == self.sent.attempt_no && effect.step == step;
+        self.trace.effects.iter().find(is_it).map(|(_, effect)| effect)
+    }
+
+    /// Whether the team has been told that nobody knows.
+    fn is_in_doubt(&self) -> bool {
+        self.effect(&doubt_step(&self.sent.step)).is_some()
+    }
+
+    /// The reply and what of it this send was, in words.
+    fn reply(&self) -> Option<(ReplyTold, String)> {
+        let Ok(OutPayload::Reply(reply)) = serde_json::from_slice(&self.trace.payload) else {
+            return None;
+        };
+        let mark = self.effect(&self.sent.step).map(|effect| effect.fingerprint.as_str());
+        let what = outbound::words::named(mark.unwrap_or_default(), &reply.text);
+        Some((reply, what))
+    }
+}
+
+/// Good news after a doubt: the note that told it cannot be changed, so a short one follows, once.
+fn arrived(job: &Job<'_>, target: &Target) -> Option<Change> {
+    let identity = target.trace.message.identity.filter(|_| target.is_in_doubt())?;
+    let (reply, what) = target.reply()?;
+    let html = outbound::words::delivered_after_all(&job.label.title, &what);
+    let key = outbound::words::after_all_key(target.trace.message.id);
+    Some(job.note(identity, Some(reply.conversation), key, html))
+}
+
+async fn failed(job: &Job<'_>, status: &Status, target: &Target) -> Result<Vec<Change>, Stop> {
     let unnamed = Refusal {
         reason: Reason::Other,
         cause: Cause::new("failed", "The provider reports that the message was not delivered."),
         next_step: None,
     };
     let refusal = status.refusal.clone().unwrap_or(unnamed);
-    let (Some(identity), Ok(OutPayload::Reply(reply))) =
-        (trace.message.identity, serde_json::from_slice(&trace.payload))
-    else {
+    let message = &target.trace.message;
+    let (Some(identity), Some((reply, what))) = (message.identity, target.reply()) else {
         return Ok(Vec::new());
     };
     let plugin = job.flow.plugin(&job.channel.plugin);
@@ -89,15 +137,14 @@ async fn failed(job: &Job<'_>, status: &Status, trace: &Trace, step: &str) -> Re
         }],
         _ => Vec::new(),
     };
-    let mark = trace
-        .effects
-        .iter()
-        .find(|(_, effect)| effect.step == step)
-        .map(|(_, effect)| &effect.fingerprint);
-    let what = outbound::words::named(mark.map_or("", String::as_str), &reply.text);
-    let html = outbound::words::refused(&job.label.title, &what, &refusal);
-    // The same key as that of a failure told at once: one note per message.
-    let key = outbound::words::note_key(trace.message.id);
+    let link = outbound::words::may_help(refusal.reason).then(|| job.flow.resend_link(message.id));
+    let html = outbound::words::refused(&job.label.title, &what, &refusal, link.as_deref());
+    // The same key as that of a failure told at once: one note per message. A doubt told before has had that one.
+    let key = if target.is_in_doubt() {
+        outbound::words::after_all_key(message.id)
+    } else {
+        outbound::words::note_key(message.id)
+    };
     changes.push(job.note(identity, Some(reply.conversation), key, html));
     Ok(changes)
 }

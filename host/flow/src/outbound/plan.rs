@@ -127,7 +127,7 @@ mod tests {
                 receipts: Vec::new(),
                 proactive: false,
                 templates: false,
-                retry: RetrySafety::Unsafe,
+                retry: RetrySafety::None,
                 per_recipient_per_second: None,
             },
         }

@@ -8,16 +8,16 @@ use mantle_model::failure::{Cause, Reason, Refusal};
 use mantle_model::inbound::Reach;
 use mantle_model::text::RichText;
 use mantle_store::directory::ChannelStatus;
-use mantle_store::lanes::{Attempt, Change, Ending};
+use mantle_store::lanes::{Attempt, Change, Effect, EffectState, Ending};
 use mantle_store::people::Identity;
 
 use super::files;
 use super::plan::{self, Plan};
-use super::send::{self, Unsent};
+use super::send::{self, Outcome};
 use super::{window, words};
 use crate::connector::Connector;
 use crate::job::{Job, Stop, Turn, text_fingerprint};
-use crate::payload::{ReplyTold, send_step};
+use crate::payload::{ReplyTold, doubt_step, send_step};
 
 /// How often a part that the inbox does not show yet is asked for before the webhook's own text is taken.
 const MISSING_TRIES: u32 = 3;
@@ -131,21 +131,22 @@ async fn deliver(
         if there.contains(&(send_step(place), unit.mark.clone())) {
             continue;
         }
-        let unsent = match send::unit(job, &**plugin, identity, (place, unit)).await? {
-            Ok(()) => continue,
-            Err(unsent) => unsent,
-        };
-        let what = part_words(plan, place, &words::named(&unit.mark, &told.text));
-        let turn = match unsent {
-            Unsent::Refused(refusal) => {
+        let outcome = send::unit(job, &**plugin, identity, (place, unit)).await?;
+        let what = || part_words(plan, place, &words::named(&unit.mark, &told.text));
+        let turn = match outcome {
+            Outcome::Taken => continue,
+            Outcome::Wait(wait, code, why) => Turn::wait(wait, code, why),
+            Outcome::Refused(refusal) => {
                 let refusal = window::worded(plugin.capabilities().window.as_ref(), identity, refusal, job.now());
                 let mut changes = consequences(job, identity, &refusal);
                 changes.append(&mut left_out);
-                refused(job, told, &what, &refusal, changes)
+                refused(job, told, &what(), &refusal, changes)
             }
-            Unsent::Unknown(cause) => {
-                let html = words::unknown(&job.label.title, &what, &cause);
+            Outcome::Unknown(cause) => {
+                let link = job.flow.resend_link(job.event.id);
+                let html = words::unknown(&job.label.title, &what(), &cause, &link);
                 left_out.extend(failure_note(job, told, html));
+                left_out.push(job.effect(doubt_told(job, place)));
                 Turn::Finish {
                     changes: left_out,
                     ending: Ending::Unknown { cause },
@@ -164,6 +165,20 @@ async fn deliver(
         changes: left_out,
         ending,
     })
+}
+
+/// Remembers that the note was owed: what becomes of the message is news to the team then.
+fn doubt_told(job: &Job<'_>, place: usize) -> Effect {
+    Effect {
+        step: doubt_step(&send_step(place)),
+        state: EffectState::Done,
+        target: "note".into(),
+        fingerprint: String::new(),
+        remote_id: None,
+        announced_at: job.now(),
+        ended_at: Some(job.now()),
+        code: None,
+    }
 }
 
 /// What a refusal teaches about the person.
@@ -197,7 +212,8 @@ fn part_words(plan: &Plan, place: usize, what: &str) -> String {
 }
 
 fn refused(job: &Job<'_>, told: &ReplyTold, what: &str, refusal: &Refusal, mut changes: Vec<Change>) -> Turn {
-    let html = words::refused(&job.label.title, what, refusal);
+    let link = words::may_help(refusal.reason).then(|| job.flow.resend_link(job.event.id));
+    let html = words::refused(&job.label.title, what, refusal, link.as_deref());
     changes.extend(failure_note(job, told, html));
     Turn::Finish {
         changes,
@@ -222,11 +238,9 @@ fn held(job: &Job<'_>, told: &ReplyTold, code: &str, message: &str) -> Turn {
 
 /// The note for a reply that was tried for too long.
 pub(crate) fn given_up(job: &Job<'_>, told: &ReplyTold, cause: &Cause) -> Option<Change> {
-    failure_note(
-        job,
-        told,
-        words::given_up(&job.label.title, &words::quoted(&told.text), cause),
-    )
+    let link = job.flow.resend_link(job.event.id);
+    let html = words::given_up(&job.label.title, &words::quoted(&told.text), cause, &link);
+    failure_note(job, told, html)
 }
 
 fn failure_note(job: &Job<'_>, told: &ReplyTold, html: String) -> Option<Change> {

@@ -1,7 +1,7 @@
 //! One unit of a reply to the provider: announced, sent once, written down.
 
 use std::collections::HashSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mantle_failpoint::{Point, reach};
 use mantle_model::capabilities::RetrySafety;
@@ -12,16 +12,25 @@ use mantle_sandbox::CallError;
 use mantle_store::lanes::{Change, Effect, EffectState};
 use mantle_store::people::Identity;
 
+use super::doubt::{self, Verdict};
 use super::plan::Unit;
+use super::spacing;
 use crate::connector::Connector;
 use crate::job::{Job, Stop};
 use crate::payload::{correlation, send_step};
 
-/// Why a unit ended without being taken.
+/// After a send without an answer, where a status may tell: it often comes within this.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
+
+/// How it stands with a unit.
 #[derive(Debug)]
-pub(super) enum Unsent {
+pub(super) enum Outcome {
+    /// The provider has it.
+    Taken,
     Refused(Refusal),
     Unknown(Cause),
+    /// Nothing has failed; the code and sentence say what is waited for.
+    Wait(Duration, &'static str, &'static str),
 }
 
 /// Sends the unit unless an earlier attempt did. What may be tried later stops the turn.
@@ -30,18 +39,9 @@ pub(super) async fn unit(
     plugin: &dyn Connector,
     identity: &Identity,
     (place, unit): (usize, &Unit),
-) -> Result<Result<(), Unsent>, Stop> {
+) -> Result<Outcome, Stop> {
     let step = send_step(place);
-    let repeatable = plugin.capabilities().delivery.retry == RetrySafety::Key;
-    match job.event.effect(&step).map(|effect| effect.state) {
-        Some(EffectState::Done) => return Ok(Ok(())),
-        // An earlier attempt left without an answer. Only where the provider knows our id may it go again.
-        Some(EffectState::Intent | EffectState::Ambiguous) if !repeatable => {
-            let cause = Cause::new("interrupted", "The host stopped while the message was being sent");
-            return Ok(Err(Unsent::Unknown(cause)));
-        }
-        _ => {}
-    }
+    let delivery = &plugin.capabilities().delivery;
     let outgoing = Outgoing {
         id: correlation(job.event.id, job.event.attempt_no, place),
         recipient: identity.aliases.clone(),
@@ -49,6 +49,27 @@ pub(super) async fn unit(
         content: unit.content.clone(),
         reply_to: None,
     };
+    if let Some(effect) = job.event.effect(&step) {
+        match effect.state {
+            EffectState::Done => return Ok(Outcome::Taken),
+            EffectState::Failed => {}
+            EffectState::Intent | EffectState::Ambiguous => {
+                match doubt::settle(job, plugin, effect, &outgoing).await? {
+                    Verdict::Made(sent) => {
+                        job.commit(taken(job, identity, effect.clone(), sent)).await?;
+                        return Ok(Outcome::Taken);
+                    }
+                    Verdict::Repeat => {}
+                    Verdict::Wait(wait) => return Ok(in_doubt(wait)),
+                    Verdict::Unknown(cause) => return Ok(Outcome::Unknown(cause)),
+                }
+            }
+        }
+    }
+    if let Some(wait) = spacing::wait(job, delivery).await? {
+        let why = "The provider asks for a pause between two messages to one person.";
+        return Ok(Outcome::Wait(wait, "pace", why));
+    }
     let effect = job.announce(&step, &identity.id.to_string(), &unit.mark).await?;
     let context = job.flow.context(&job.channel, plugin);
     let started = Instant::now();
@@ -60,7 +81,7 @@ pub(super) async fn unit(
     match result {
         Ok(sent) => {
             job.commit(taken(job, identity, effect, sent)).await?;
-            Ok(Ok(()))
+            Ok(Outcome::Taken)
         }
         Err(error) => {
             let failure = failure_of(error);
@@ -74,12 +95,31 @@ pub(super) async fn unit(
             ])
             .await?;
             match failure {
-                Failure::Refused(refusal) => Ok(Err(Unsent::Refused(refusal))),
-                Failure::Unknown(cause) if !repeatable => Ok(Err(Unsent::Unknown(cause))),
+                Failure::Refused(refusal) => Ok(Outcome::Refused(refusal)),
+                Failure::Unknown(cause) => unknown(delivery.retry, cause),
                 other => Err(Stop::Provider(other)),
             }
         }
     }
+}
+
+/// A send that has just ended without a clear answer. Where asking or repeating settles it, it counts as an attempt, so
+/// that a provider that never answers is given up some day.
+fn unknown(class: RetrySafety, cause: Cause) -> Result<Outcome, Stop> {
+    match class {
+        RetrySafety::None => Ok(Outcome::Unknown(cause)),
+        // Its time is counted when the lane is looked at next, from the end of the call.
+        RetrySafety::Echo => Ok(in_doubt(FIRST_LOOK)),
+        RetrySafety::Key | RetrySafety::ReadBack => Err(Stop::Provider(Failure::Unknown(cause))),
+    }
+}
+
+fn in_doubt(wait: Duration) -> Outcome {
+    Outcome::Wait(
+        wait,
+        "in-doubt",
+        "Whether the provider took the message is being found out.",
+    )
 }
 
 /// Step and mark of the units that earlier attempts brought to the provider and that it did not report as failed:
@@ -146,7 +186,7 @@ fn failure_of(error: CallError) -> Failure {
     match error {
         CallError::Provider(failure) => failure,
         CallError::Busy => Failure::RateLimited {
-            after: Some(std::time::Duration::from_secs(1)),
+            after: Some(Duration::from_secs(1)),
             cause: Cause::new("busy", error.to_string()),
         },
         CallError::Trapped(_) | CallError::CpuExceeded(_) | CallError::TimedOut(_) | CallError::Garbage(_) => {

@@ -6,6 +6,8 @@ use mantle_model::text::snippet;
 
 use crate::note::{self, SNIPPET_CHARS};
 
+/// The words of the link that sends a message once more.
+const SEND_AGAIN: &str = "Send it again";
 /// Marks a file's effect; what follows is its name.
 const FILE_MARK: &str = "file:";
 
@@ -36,35 +38,55 @@ pub(crate) fn note_key(message: MessageId) -> String {
     format!("failed:{message}")
 }
 
-/// A final no.
-pub(crate) fn refused(title: &str, what: &str, refusal: &Refusal) -> String {
+/// The follow-up of a doubt: exactly one, since an inbox's notes cannot be changed.
+pub(crate) fn after_all_key(message: MessageId) -> String {
+    format!("after-all:{message}")
+}
+
+/// The receipt came after the doubt had been told.
+pub(crate) fn delivered_after_all(title: &str, what: &str) -> String {
+    let headline = format!("Delivered after all ({title}).");
+    let sentence = "The provider has reported it: the message did reach the customer. There is nothing to send again.";
+    note::html(&headline, &[what, sentence])
+}
+
+/// Whether the same message may go through another time: people and accounts change, files and words do not.
+pub(crate) fn may_help(reason: Reason) -> bool {
+    match reason {
+        Reason::Unreachable | Reason::WindowClosed | Reason::Account | Reason::Other => true,
+        Reason::OptedOut
+        | Reason::TooLarge
+        | Reason::Unsupported
+        | Reason::Invalid
+        | Reason::Template
+        | Reason::Policy => false,
+    }
+}
+
+/// A final no. `link` sends the message once more, where that may help.
+pub(crate) fn refused(title: &str, what: &str, refusal: &Refusal, link: Option<&str>) -> String {
     let reason = format!("{} (code {})", trimmed(&refusal.cause.message), refusal.cause.code);
     let next = refusal.next_step.as_deref().unwrap_or_else(|| advice(refusal.reason));
-    note::html(
-        &headline(title),
-        &[what, &format!("Reason: {reason}."), &note::sentence(next)],
-    )
+    let sentences = [what, &format!("Reason: {reason}."), &note::sentence(next)];
+    match link {
+        Some(link) => note::html_with_link(&headline(title), &sentences, (SEND_AGAIN, link)),
+        None => note::html(&headline(title), &sentences),
+    }
 }
 
 /// Given up after many tries.
-pub(crate) fn given_up(title: &str, what: &str, cause: &Cause) -> String {
+pub(crate) fn given_up(title: &str, what: &str, cause: &Cause, link: &str) -> String {
     let reason = format!("Reason: {} (code {}).", trimmed(&cause.message), cause.code);
-    note::html(
-        &headline(title),
-        &[
-            what,
-            &reason,
-            "It was tried again and again; send it once more if it still matters.",
-        ],
-    )
+    let tried = "It was tried again and again; send it once more if it still matters.";
+    note::html_with_link(&headline(title), &[what, &reason, tried], (SEND_AGAIN, link))
 }
 
 /// Nobody knows.
-pub(crate) fn unknown(title: &str, what: &str, cause: &Cause) -> String {
+pub(crate) fn unknown(title: &str, what: &str, cause: &Cause, link: &str) -> String {
     let headline = format!("This message may not have been delivered ({title}).");
     let reason = format!("Reason: {} (code {}).", trimmed(&cause.message), cause.code);
     let next = "It is not sent again by itself, so that the customer does not get it twice. Ask, or send it once more.";
-    note::html(&headline, &[what, &reason, next])
+    note::html_with_link(&headline, &[what, &reason, next], (SEND_AGAIN, link))
 }
 
 /// Some files of a reply cannot go; each line says why.
@@ -109,7 +131,7 @@ mod tests {
         };
         let text = "Your order has been shipped and will arrive on Tuesday.";
         assert_eq!(
-            refused("WhatsApp", &named("", text), &refusal),
+            refused("WhatsApp", &named("", text), &refusal, None),
             "<p><b>Not delivered (WhatsApp).</b><br>“Your order has been shipped and will ar…”<br>\
              Reason: The number is not on WhatsApp (code 131026).<br>Reach the customer another way.</p>"
         );
@@ -118,7 +140,12 @@ mod tests {
 
     #[test]
     fn out_10_an_unknown_outcome_is_called_that() {
-        let html = unknown("SMS", "“Hi”", &Cause::new("timeout", "No answer came"));
-        assert!(html.contains("may not have been delivered"), "{html}");
+        let link = "https://bridge.example/resend/abc?a=1&b=2";
+        assert_eq!(
+            unknown("SMS", "“Hi”", &Cause::new("timeout", "No answer came"), link),
+            "<p><b>This message may not have been delivered (SMS).</b><br>“Hi”<br>Reason: No answer came (code timeout).\
+             <br>It is not sent again by itself, so that the customer does not get it twice. Ask, or send it once more.\
+             <br><a href=\"https://bridge.example/resend/abc?a=1&amp;b=2\">Send it again</a></p>"
+        );
     }
 }

@@ -20,7 +20,7 @@ use mantle_model::clock::{Clock, ManualClock, Time};
 use mantle_model::hook::{Answer, Hook};
 use mantle_model::ids::{ChannelId, IdSource, MediaId};
 use mantle_model::inbound::{AttachmentKind, Event, Malformed, Person};
-use mantle_model::outbound::{Outgoing, OutgoingContent, Sent};
+use mantle_model::outbound::{Finding, Outgoing, OutgoingContent, Sent};
 use mantle_model::secret::{Secret, Secrets};
 use mantle_model::text::{RichText, Unit};
 use mantle_sandbox::{
@@ -286,6 +286,7 @@ impl Connector for FakeConnector {
         Abilities {
             lifecycle: false,
             inbound_media: true,
+            reconcile: true,
             profile: false,
             templates: false,
         }
@@ -324,6 +325,9 @@ impl Connector for FakeConnector {
                 aliases: Vec::new(),
             })
         })
+    }
+    async fn find_sent(&self, _: &ChannelContext, _: &Outgoing, _: Time) -> Result<Finding, CallError> {
+        Ok(Finding::CannotTell)
     }
     async fn identify(&self, _: &ChannelContext) -> Result<ProviderAccount, CallError> {
         Err(CallError::Unsupported("lifecycle"))
@@ -408,6 +412,7 @@ impl World {
             metrics: Metrics::register(&mut Registry::default()),
             chance: mantle_flow::retry::system_chance,
             public_url: "https://bridge.example".into(),
+            resend_link: Arc::new(|attempt| format!("https://bridge.example/resend/{attempt}")),
         });
         let flow = flow.await.unwrap();
         let token = Secret::new("token".into());

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use mantle_flow::HookAnswer;
+use mantle_flow::outbound::resend::{Offer, Standing};
 use mantle_model::clock::Clock;
 use mantle_model::hook::{Answer, Hook};
 use mantle_model::ids::{ChannelId, MediaId, MessageId, WorkspaceId};
@@ -33,6 +34,7 @@ use crate::desk::{ChannelDraft, ChannelEdit, Configuration, Desk, DeskError, Ope
 use crate::media::MediaLinks;
 use crate::metrics::HttpMetrics;
 use crate::operations::Pulse;
+use crate::resend::ResendLinks;
 use crate::server::{Stop, serve};
 
 pub(super) const TOKEN: &str = "the-key-of-the-tests";
@@ -248,6 +250,23 @@ impl Desk for TestDesk {
         Ok(message)
     }
 
+    async fn resend_offer(&self, attempt: MessageId) -> Result<Option<Offer>, DeskError> {
+        Ok((attempt.seq < 9).then(|| Offer {
+            title: "SMS".to_owned(),
+            words: "“Is <b>it</b> there?”".to_owned(),
+            standing: match attempt.seq {
+                1 => Standing::Failed,
+                2 => Standing::Unknown,
+                3 => Standing::SentAgain,
+                _ => Standing::Arrived,
+            },
+        }))
+    }
+
+    async fn resend(&self, attempt: MessageId) -> Result<Option<MessageId>, DeskError> {
+        Ok((attempt.seq < 3).then_some(attempt))
+    }
+
     async fn file(&self, id: MediaId) -> Result<Option<OpenFile>, DeskError> {
         Ok((id == MediaId(5)).then(|| OpenFile {
             name: Some("invoice.html".to_owned()),
@@ -289,6 +308,7 @@ pub(super) async fn start(admin_token: Option<&str>) -> Running {
         desk: Arc::clone(&desk) as Arc<dyn Desk>,
         store: Arc::clone(&store.store) as Arc<dyn mantle_store::Store>,
         links: MediaLinks::new([7; 32], "", Arc::clone(&clock)),
+        resends: ResendLinks::new([8; 32], "", Arc::clone(&clock)),
         clock,
         admin_token: admin_token.map(|token| Secret::new(token.to_owned())),
         registry: Arc::new(registry),

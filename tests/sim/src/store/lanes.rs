@@ -96,6 +96,29 @@ impl Lanes for MemoryStore {
         self.transact(move |memory, _| memory.again(message, now)).await
     }
 
+    async fn resend(&self, attempt: MessageId, now: Time) -> Result<MessageId, StoreError> {
+        self.transact(move |memory, _| {
+            let (_, newest) = memory.family(attempt).ok_or(StoreError::NotFound("message"))?;
+            if newest != attempt {
+                return Err(StoreError::NotReplayable(attempt));
+            }
+            memory.again(attempt, now)
+        })
+        .await
+    }
+
+    async fn last_announced(&self, lane: LaneId, steps: &str) -> Result<Option<Time>, StoreError> {
+        let steps = steps.to_owned();
+        self.transact(move |memory, _| {
+            let of_lane = memory
+                .effects
+                .iter()
+                .filter(|((message, step), _)| message.lane == lane && step.starts_with(&steps));
+            Ok(of_lane.map(|(_, effect)| effect.announced_at).max())
+        })
+        .await
+    }
+
     async fn open_effects(&self, target: &str, except: Option<MessageId>) -> Result<Vec<Effect>, StoreError> {
         let target = target.to_owned();
         self.transact(move |memory, _| {
@@ -170,7 +193,14 @@ impl Memory {
         let at_seq = |seq| MessageId { lane, seq };
         match change {
             Change::Effect { seq, effect } => {
-                self.effects.insert((at_seq(seq), effect.step.clone()), effect);
+                let row = (at_seq(seq), effect.step.clone());
+                let proven = self
+                    .effects
+                    .get(&row)
+                    .is_some_and(|known| known.state == EffectState::Done);
+                if !(proven && effect.state == EffectState::Ambiguous) {
+                    self.effects.insert(row, effect);
+                }
             }
             Change::Hop { seq, hop } => self.hops.push((at_seq(seq), hop)),
             Change::Contact(link) => {
@@ -208,6 +238,11 @@ impl Memory {
             Change::Outgoing { seq, step, remote_id } => {
                 self.outgoing.insert((channel, remote_id), (at_seq(seq), step));
             }
+            Change::Settle {
+                message,
+                step,
+                remote_id,
+            } => self.settle(now.time, channel, (message, step), remote_id),
             Change::Report {
                 remote_id,
                 report,
@@ -234,6 +269,20 @@ impl Memory {
             }
         }
         Ok(())
+    }
+
+    fn settle(&mut self, now: Time, channel: ChannelId, sent: (MessageId, String), remote_id: String) {
+        if let Some(effect) = self.effects.get_mut(&sent)
+            && matches!(effect.state, EffectState::Intent | EffectState::Ambiguous)
+        {
+            effect.state = EffectState::Done;
+            effect.remote_id = Some(remote_id.clone());
+            effect.ended_at = Some(now);
+        }
+        if let Some(lane) = self.lanes.get_mut(&sent.0.lane) {
+            lane.ready_at = lane.ready_at.map(|at| at.min(now));
+        }
+        self.outgoing.insert((channel, remote_id), sent);
     }
 
     fn link_thread(&mut self, link: ThreadLink) -> Result<(), StoreError> {

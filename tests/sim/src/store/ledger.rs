@@ -191,6 +191,7 @@ impl Memory {
                         .map(|((_, remote_id, _), (report, at, code))| (remote_id.clone(), *report, *at, code.clone()))
                 });
         Some(Trace {
+            newest,
             message: self.row(origin)?,
             receipt: row.receipt,
             payload: row.payload.clone(),
