@@ -287,24 +287,16 @@ impl Plugin {
         message: &Outgoing,
         announced_at: Time,
     ) -> Result<Finding, CallError> {
-        let exports = self
-            .exports
-            .reconcile
-            .as_ref()
-            .ok_or(CallError::Unsupported("reconcile"))?;
+        let exports = self.exports.reconcile.as_ref();
+        let exports = exports.ok_or(CallError::Unsupported("reconcile"))?;
         let mut call = self.open(Kind::Act, context).await?;
         let query = convert::query(&mut call, message, announced_at)?;
-        let ended = bounded(Kind::Act, async {
-            let guest = exports.instantiate_async(&mut call.store).await?;
-            guest
-                .mantle_connector_reconcile()
-                .call_find_sent(&mut call.store, &query)
-                .await
-        })
-        .await;
-        let finding = call
-            .judge(ended)?
-            .map_err(|error| convert::call_error(&context.secrets, error))?;
+        let find_sent = async |store: &mut Store<CallState>| {
+            let guest = exports.instantiate_async(&mut *store).await?;
+            guest.mantle_connector_reconcile().call_find_sent(store, &query).await
+        };
+        let finding = call.run(find_sent).await?;
+        let finding = finding.map_err(|error| convert::call_error(&context.secrets, error))?;
         convert::finding(finding).map_err(|problem| self.garbage(context, problem))
     }
 

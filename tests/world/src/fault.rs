@@ -14,6 +14,10 @@ pub enum Fault {
     Refuse(u16),
     /// Does what was asked and then answers with this status all the same.
     RefuseAfter(u16),
+    /// A gateway in front of the provider answers with this status and a page; nothing is done.
+    Gateway(u16),
+    /// Does what was asked, but a gateway in front answers with this status and a page.
+    GatewayAfter(u16),
     /// 429 with this `Retry-After`, word for word. None: without the header.
     Limit(Option<String>),
     /// Says nothing for so long, then closes the connection; nothing is done.
@@ -40,7 +44,7 @@ impl Fault {
     /// The switches of the demo page: name, label.
     pub const SWITCHES: [(&'static str, &'static str); 9] = [
         ("refuse", "503, not applied"),
-        ("refuse-after", "500, but applied"),
+        ("refuse-after", "502, but applied"),
         ("limit", "429 with Retry-After: 2"),
         ("hold", "time-out, not applied"),
         ("hold-after", "time-out, but applied"),
@@ -57,7 +61,7 @@ impl Fault {
         const LONG: Duration = Duration::from_secs(40);
         Some(match name {
             "refuse" => Self::Refuse(503),
-            "refuse-after" => Self::RefuseAfter(500),
+            "refuse-after" => Self::GatewayAfter(502),
             "limit" => Self::Limit(Some("2".to_owned())),
             "hold" => Self::Hold(LONG),
             "hold-after" => Self::HoldAfter(LONG),

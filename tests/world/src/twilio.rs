@@ -65,6 +65,8 @@ struct AccountState {
     opted_out: Vec<String>,
     fails: HashMap<String, i64>,
     statuses_by_itself: bool,
+    /// A message shows in the list so long after it was made.
+    list_lag_ms: i64,
 }
 
 #[derive(Debug, Clone)]
@@ -142,6 +144,7 @@ impl Twilio {
             opted_out: Vec::new(),
             fails: HashMap::new(),
             statuses_by_itself: false,
+            list_lag_ms: 0,
         };
         lock(&self.0.state).accounts.entry(sid.to_owned()).or_insert_with(fresh);
         Account {

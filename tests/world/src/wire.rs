@@ -196,6 +196,11 @@ async fn play<S: Stand>(stand: Arc<S>, request: Request<Incoming>) -> io::Result
             stand.answer(call).await;
             respond(stand.refusal(status, None))
         }
+        Fault::Gateway(status) => respond(gateway(status)),
+        Fault::GatewayAfter(status) => {
+            stand.answer(call).await;
+            respond(gateway(status))
+        }
         Fault::Limit(after) => respond(fault::limited(stand.refusal(429, after.as_deref()), after.as_deref())),
         Fault::Hold(pause) => {
             tokio::time::sleep(pause).await;
@@ -238,6 +243,12 @@ async fn play<S: Stand>(stand: Arc<S>, request: Request<Incoming>) -> io::Result
         }
         Fault::Redirect(to) => respond(Reply::empty(302).with("location", to)),
     }
+}
+
+/// What a proxy says when it has no answer of the provider's.
+fn gateway(status: u16) -> Reply {
+    let page = format!("<html><head><title>{status}</title></head><body><h1>{status}</h1><hr>gateway</body></html>");
+    Reply::typed(status, "text/html", page)
 }
 
 /// One byte at a time.

@@ -5,6 +5,7 @@ mod browser;
 mod channels;
 mod contacts;
 mod contracts;
+mod doubts;
 mod inbound;
 mod logs;
 mod outages;

@@ -48,7 +48,7 @@ impl On {
     }
 
     /// The provider's operation that sends a text.
-    fn sending(self) -> &'static str {
+    pub(crate) fn sending(self) -> &'static str {
         match self {
             Self::Telegram => "sendMessage",
             Self::WhatsApp => "messages",
@@ -143,7 +143,7 @@ pub(crate) async fn listed(bridge: &Bridge) -> Result<Vec<Value>> {
         .collect())
 }
 
-async fn states(bridge: &Bridge) -> Result<Vec<String>> {
+pub(crate) async fn states(bridge: &Bridge) -> Result<Vec<String>> {
     let rows = listed(bridge).await?;
     Ok(rows
         .iter()
@@ -151,7 +151,7 @@ async fn states(bridge: &Bridge) -> Result<Vec<String>> {
         .collect())
 }
 
-async fn last_trace(bridge: &Bridge) -> Result<Value> {
+pub(crate) async fn last_trace(bridge: &Bridge) -> Result<Value> {
     let rows = listed(bridge).await?;
     let id = rows.last().and_then(|row| row["id"].as_str()).context("no reply")?;
     bridge.get(&format!("/api/v1/messages/{id}")).await

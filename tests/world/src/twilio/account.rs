@@ -1,5 +1,7 @@
 //! What a test sees of an account, and what Twilio tells about its messages.
 
+use std::time::Duration;
+
 use http::Method;
 
 use super::customer::Customer;
@@ -69,6 +71,12 @@ impl Account {
     pub fn reports_statuses(&self, on: bool) {
         self.twilio
             .with_account(&self.sid, |account| account.statuses_by_itself = on);
+    }
+
+    /// The list of messages shows a new one only after so long.
+    pub fn list_lags(&self, lag: Duration) {
+        let lag = i64::try_from(lag.as_millis()).unwrap_or(i64::MAX);
+        self.twilio.with_account(&self.sid, |account| account.list_lag_ms = lag);
     }
 
     /// Messages to this number are queued and then end undelivered with the code.

@@ -212,9 +212,13 @@ fn list(twilio: &Twilio, account: &str, call: &Call) -> Reply {
         .and_then(|size| size.parse::<usize>().ok())
         .unwrap_or(50)
         .min(1000);
+    let now = twilio.0.scene.now_ms();
     let list = twilio.with_account(account, |state| {
+        let shown_until = now.saturating_sub(state.list_lag_ms);
         let fits = |message: &&Message| {
-            to.as_ref().is_none_or(|to| message.to == *to) && from.as_ref().is_none_or(|from| message.from == *from)
+            message.at_ms <= shown_until
+                && to.as_ref().is_none_or(|to| message.to == *to)
+                && from.as_ref().is_none_or(|from| message.from == *from)
         };
         state
             .messages

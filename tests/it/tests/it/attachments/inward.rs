@@ -218,26 +218,84 @@ async fn at_3_sms_a_file_follows_when_it_can_be_had() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn at_3_an_upload_of_unknown_outcome_ends_in_one_part() -> Result<()> {
-    let bridge = On::Telegram.bridge().await?;
-    On::Telegram.write(&bridge, 5_001, "Hello").await?;
+async fn at_3_an_upload_of_unknown_outcome_that_arrived_is_one_part() -> Result<()> {
+    for fault in [Fault::RefuseAfter(503), Fault::ResetAfter] {
+        let bridge = sent_with_a_document(&[fault]).await?;
+        pass(&bridge, 3, Duration::from_secs(60)).await?;
+        bridge.quiet().await?;
+        assert_eq!(kinds(&files_in(&bridge)?), kinds(&[samples::document()]));
+        assert_eq!(texts_in(&bridge)?, ["Hello", "The invoice", "And this"]);
+        assert!(notes_in(&bridge)?.is_empty());
+        bridge.assert_lawful()?;
+    }
+    Ok(())
+}
+
+/// A 503 or a broken connection does not prove that nothing was written: it is looked for, and then the words do not
+/// wait for the file any longer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_3_words_do_not_wait_for_an_upload_of_unknown_outcome() -> Result<()> {
+    for fault in [Fault::Refuse(503), Fault::Reset] {
+        let bridge = sent_with_a_document(&[fault]).await?;
+        pass(&bridge, 5, Duration::from_secs(3)).await?;
+        let words = "The invoice\n[attachment on its way]";
+        assert_eq!(texts_in(&bridge)?[..2], ["Hello".to_owned(), words.to_owned()]);
+        pass(&bridge, 5, Duration::from_secs(10)).await?;
+        bridge.quiet().await?;
+        assert_eq!(kinds(&files_in(&bridge)?), kinds(&[samples::document()]), "once");
+        let texts = texts_in(&bridge)?;
+        assert_eq!(
+            texts.iter().filter(|text| text.contains("The invoice")).count(),
+            1,
+            "{texts:?}"
+        );
+        assert!(texts.contains(&"And this".to_owned()), "{texts:?}");
+        assert!(notes_in(&bridge)?.is_empty());
+        bridge.assert_lawful()?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_3_an_upload_that_never_succeeds_is_a_note_after_a_day() -> Result<()> {
+    let bridge = sent_with_a_document(&[]).await?;
     bridge.quiet().await?;
-    bridge.world.intercom.faults().next_on("reply", Fault::Refuse(503));
     let customer = bridge.telegram_customer(5_001);
+    bridge.world.intercom.faults().next_on("reply", Fault::Reset);
     good(
         &customer
-            .sends_document(&samples::document(), Some("The invoice"))
+            .sends_document(&samples::document(), Some("Again"))
             .await
             .delivered,
     )?;
     bridge.at_rest().await?;
-    // A 503 does not prove that nothing was written: it is looked for before anything is repeated.
-    pass(&bridge, 3, Duration::from_secs(60)).await?;
+    pass(&bridge, 5, Duration::from_secs(3)).await?;
+    assert!(texts_in(&bridge)?.contains(&"Again\n[attachment on its way]".to_owned()));
+    bridge.world.intercom.faults().always_on("reply", Fault::Reset);
+    pass(&bridge, 26, Duration::from_secs(3600)).await?;
+    bridge.world.intercom.faults().clear();
+    pass(&bridge, 3, Duration::from_secs(3600)).await?;
     bridge.quiet().await?;
-    assert_eq!(kinds(&files_in(&bridge)?), kinds(&[samples::document()]));
-    assert_eq!(texts_in(&bridge)?, ["Hello", "The invoice"]);
-    assert!(notes_in(&bridge)?.is_empty());
+    let notes = notes_in(&bridge)?;
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(notes[0].contains("“invoice.pdf” was not taken over."), "{}", notes[0]);
     bridge.assert_lawful()
+}
+
+/// A document with words whose way into the inbox meets these faults, and a text behind it.
+async fn sent_with_a_document(faults: &[Fault]) -> Result<Bridge> {
+    let bridge = On::Telegram.bridge().await?;
+    On::Telegram.write(&bridge, 5_001, "Hello").await?;
+    bridge.quiet().await?;
+    for fault in faults {
+        bridge.world.intercom.faults().next_on("reply", fault.clone());
+    }
+    let customer = bridge.telegram_customer(5_001);
+    let told = customer.sends_document(&samples::document(), Some("The invoice")).await;
+    good(&told.delivered)?;
+    On::Telegram.write(&bridge, 5_001, "And this").await?;
+    bridge.at_rest().await?;
+    Ok(bridge)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,5 @@
 //! OUT-11, OUT-12: refusals are told, and sent again by a person.
 
-use super::outcomes::lost_answer;
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -134,20 +133,5 @@ async fn out_12_resend_is_a_new_attempt_beside_the_old_one() -> Result<()> {
     let (status, body) = replay_last(&bridge).await?;
     assert_eq!(status, 409, "{body}");
     assert_eq!(talk.got(&bridge).len(), 1);
-    bridge.assert_lawful()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn out_12_an_unknown_outcome_can_be_resent_by_a_person() -> Result<()> {
-    let (bridge, talk) = lost_answer(On::Telegram, Fault::ResetAfter).await?;
-    let rows = listed(&bridge).await?;
-    let id = rows[0]["id"].as_str().context("no id")?;
-    let (status, body) = bridge
-        .api(Method::POST, &format!("/api/v1/messages/{id}/replay"), None)
-        .await?;
-    assert_eq!(status, 202, "{body}");
-    bridge.quiet().await?;
-    assert_eq!(talk.got(&bridge), ["Are you there?", "Next", "Are you there?"]);
-    assert!(states(&bridge).await?.iter().all(|state| state == "accepted"));
     bridge.assert_lawful()
 }
