@@ -1,14 +1,17 @@
-//! What must be looked after beside the lanes: hooks that could not be read, and how channels fare.
+//! What must be looked after beside the lanes: hooks that could not be read, replies that nobody told, and how
+//! channels fare.
 
 use std::time::Duration;
 
 use mantle_store::StoreError;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Flow, channels, inbound, worker};
+use crate::{Flow, channels, inbound, sweep, worker};
 
 /// How often kept hooks are looked through; their own times say when each is due.
 const READ_AGAIN_EVERY: Duration = Duration::from_secs(2);
+/// How often it is asked whether a workspace is to be looked through for lost replies.
+const SWEEP_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often each channel is checked at its provider.
 const CHECK_EVERY: Duration = Duration::from_secs(5 * 60);
 /// Hooks read again in one go.
@@ -29,7 +32,13 @@ pub(crate) async fn run(flow: &Flow, soft: &CancellationToken) {
             check_channels(flow, soft).await;
         }
     };
-    tokio::join!(hooks, checks);
+    let sweeps = async {
+        while !soft.is_cancelled() {
+            sweep::run_due(flow).await;
+            worker::pause(soft, SWEEP_LOOK_EVERY).await;
+        }
+    };
+    tokio::join!(hooks, checks, sweeps);
 }
 
 /// Reads the kept hooks that are due. One that cannot be stored delays none of the others.

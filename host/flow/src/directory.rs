@@ -41,6 +41,13 @@ impl Directory {
             .cloned()
     }
 
+    /// All workspaces, oldest first.
+    pub(crate) fn workspaces(&self) -> Vec<Arc<Workspace>> {
+        let mut all: Vec<_> = self.workspaces.values().cloned().collect();
+        all.sort_by_key(|workspace| workspace.id);
+        all
+    }
+
     pub(crate) fn first_workspace(&self, platform: Platform) -> Option<Arc<Workspace>> {
         let of_platform = self
             .workspaces

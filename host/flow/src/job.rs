@@ -69,12 +69,25 @@ pub(crate) enum Stop {
     /// A call to the provider.
     #[error("provider: {0}")]
     Provider(Failure),
+    /// A write left and nobody knows whether it arrived: an attempt that failed, and looked for after this.
+    #[error("whether a write arrived is not known: {}", .cause.message)]
+    Lost { cause: Cause, look_after: Duration },
     /// Whether an announced write arrived is not known yet; look again after this.
     #[error("whether an earlier write arrived is not known yet")]
     Unsettled(Duration),
     /// The payload is not readable by this version.
     #[error("the stored payload cannot be read: {0}")]
     Payload(#[from] serde_json::Error),
+}
+
+impl Stop {
+    /// How a write to the inbox ended badly.
+    pub fn of_a_write(error: InboxError, look_after: Duration) -> Self {
+        match error {
+            InboxError::Failure(Failure::Unknown(cause)) => Self::Lost { cause, look_after },
+            other => Self::Inbox(other),
+        }
+    }
 }
 
 /// One event, its lane, and where it belongs.
@@ -129,6 +142,15 @@ impl<'a> Job<'a> {
 
     /// Announces a write. Nothing may leave before this has returned.
     pub async fn announce(&self, step: &str, target: &str, fingerprint: &str) -> Result<Effect, Stop> {
+        self.announce_with((step, target, fingerprint), Vec::new()).await
+    }
+
+    /// The same, with what must be known together with it.
+    pub async fn announce_with(
+        &self,
+        (step, target, fingerprint): (&str, &str, &str),
+        mut changes: Vec<Change>,
+    ) -> Result<Effect, Stop> {
         let effect = Effect {
             step: step.to_owned(),
             state: EffectState::Intent,
@@ -139,7 +161,8 @@ impl<'a> Job<'a> {
             ended_at: None,
             code: None,
         };
-        self.commit(vec![self.effect(effect.clone())]).await?;
+        changes.push(self.effect(effect.clone()));
+        self.commit(changes).await?;
         reach(Point::IntentKept).await;
         Ok(effect)
     }

@@ -11,6 +11,7 @@ pub mod connector;
 pub mod directory;
 pub mod inbound;
 mod job;
+mod making;
 pub mod metrics;
 mod misfits;
 mod note;
@@ -19,6 +20,7 @@ pub mod outbound;
 pub mod payload;
 pub mod retry;
 pub mod shelf;
+mod sweep;
 pub mod worker;
 pub mod workspaces;
 
@@ -42,6 +44,7 @@ use crate::directory::Directory;
 use crate::metrics::Metrics;
 use crate::misfits::Misfits;
 use crate::one_at_a_time::OneAtATime;
+use crate::sweep::Sweeps;
 
 /// Where random numbers come from.
 pub type Chance = fn() -> u64;
@@ -74,8 +77,9 @@ pub struct Flow {
     refreshing: tokio::sync::Mutex<()>,
     /// Journeys of callers that may hang up: they run to their commit all the same.
     receiving: TaskTracker,
-    making_contacts: OneAtATime,
     misfits: Misfits,
+    making: OneAtATime,
+    sweeps: Sweeps,
 }
 
 /// What the caller of a hook is told.
@@ -122,8 +126,9 @@ impl Flow {
             directory: ArcSwap::from_pointee(directory),
             refreshing: tokio::sync::Mutex::new(()),
             receiving: TaskTracker::new(),
-            making_contacts: OneAtATime::default(),
             misfits: Misfits::default(),
+            making: OneAtATime::default(),
+            sweeps: Sweeps::default(),
         }))
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mantle_model::ids::ChannelId;
+use mantle_model::ids::{ChannelId, WorkspaceId};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -24,6 +24,7 @@ pub struct Metrics {
     effects: Counters<2>,
     delivery: Histograms<2>,
     dead_letters: Counters<1>,
+    gap_found: Counters<1>,
 }
 
 impl Metrics {
@@ -39,6 +40,7 @@ impl Metrics {
             effects: Family::default(),
             delivery: Family::new_with_constructor(from_a_hundredth),
             dead_letters: Family::default(),
+            gap_found: Family::default(),
         };
         let registry = registry.sub_registry_with_prefix("mantle");
         registry.register("receipts", "Raw hooks stored, by outcome", metrics.receipts.clone());
@@ -68,6 +70,11 @@ impl Metrics {
         registry.register("effects", "Writes to the outside, by outcome", metrics.effects.clone());
         let help = "From the provider's or inbox's time to applied on the other side";
         registry.register_with_unit("delivery", help, Unit::Seconds, metrics.delivery.clone());
+        registry.register(
+            "gap_found",
+            "Replies found by asking the inbox, told by no webhook",
+            metrics.gap_found.clone(),
+        );
         registry.register("dead_letters", "Messages given up", metrics.dead_letters.clone());
         metrics
     }
@@ -118,6 +125,11 @@ impl Metrics {
     pub(crate) fn delivered(&self, channel: ChannelId, direction: &str, took: Duration) {
         let labels = [("channel", channel.to_string()), ("direction", direction.into())];
         self.delivery.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn gap_found(&self, workspace: WorkspaceId, replies: u64) {
+        let labels = [("workspace", workspace.to_string())];
+        self.gap_found.get_or_create(&labels).inc_by(replies);
     }
 
     pub(crate) fn dead(&self, channel: ChannelId) {

@@ -1,7 +1,6 @@
 //! Work that must not run twice at once for the same thing, within this process.
 //!
-//! It keeps what is remembered on disk from being read by two before either has written; across a crash the
-//! announced effects do. Keys that nobody holds cost nothing.
+//! A queue in front of what the store decides: see [`crate::making`]. Keys that nobody holds cost nothing.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};

@@ -32,7 +32,7 @@ use mantle_store::lanes::Change;
 use crate::inbound::opening_target;
 use crate::job::{Job, Stop, Turn};
 use crate::payload::{OutPayload, ReplyTold, to_bytes};
-use crate::{Flow, HookAnswer};
+use crate::{Flow, HookAnswer, sweep};
 
 /// A reply in a conversation that we may be opening is looked at again after this …
 const STRAY_WAIT: Duration = Duration::from_secs(2);
@@ -109,13 +109,18 @@ async fn sort(flow: &Flow, platform: Platform, raw: Hook, events: Vec<InboxEvent
         }
     }
     for (workspace, events) in kept {
+        sweep::webhooks_arrive(flow, &workspace).await?;
         keep(flow, &workspace, raw.clone(), ReceiptState::Parsed, events).await?;
     }
     Ok(HookAnswer::status(200))
 }
 
 /// What of a webhook concerns a customer of ours. Replies elsewhere cost no call and no row.
-async fn judge(flow: &Flow, workspace: &Workspace, event: InboxEvent) -> Result<Option<NewEvent>, StoreError> {
+pub(crate) async fn judge(
+    flow: &Flow,
+    workspace: &Workspace,
+    event: InboxEvent,
+) -> Result<Option<NewEvent>, StoreError> {
     let store = flow.store();
     match event.body {
         InboxEventBody::Reply {

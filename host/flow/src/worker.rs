@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::job::{Job, Stop, Turn};
 use crate::payload::OutPayload;
 use crate::retry::{self, Attempts, Next};
-use crate::{Flow, channels, chores, inbound, outbound};
+use crate::{Flow, channels, chores, inbound, outbound, sweep};
 
 /// Lanes worked at the same time: calls wait on networks, not on this machine.
 const LANES_AT_ONCE: usize = 64;
@@ -133,6 +133,7 @@ impl Flow {
     pub async fn settle(&self) -> Result<(), StoreError> {
         loop {
             chores::read_again(self).await?;
+            sweep::run_due(self).await;
             let lanes = claim(self, LANES_AT_ONCE).await?;
             if lanes.is_empty() {
                 return Ok(());
@@ -210,6 +211,7 @@ async fn turn(flow: &Flow, lane: &ClaimedLane, event: &StoredEvent) -> Result<Af
 }
 
 async fn stopped(job: &Job<'_>, stop: Stop) -> Result<After, StoreError> {
+    let mut look_after_then = None;
     let failure = match stop {
         Stop::Store(error @ (StoreError::Fenced | StoreError::Busy(_))) => return Err(error),
         Stop::Store(error) => Failure::Transient(Cause::new("store", error.to_string())),
@@ -217,10 +219,19 @@ async fn stopped(job: &Job<'_>, stop: Stop) -> Result<After, StoreError> {
             let cause = Cause::new("unsettled", "An earlier write is being looked for.");
             return postpone(job, wait, cause, Attempt::Free).await;
         }
+        Stop::Lost { cause, look_after } => {
+            look_after_then = Some(look_after);
+            job.flow.sweeps.troubled(job.workspace.id);
+            Failure::Unknown(cause)
+        }
         Stop::Payload(error) => return give_up(job, Cause::new("payload", error.to_string())).await,
         Stop::Inbox(InboxError::Failure(failure)) => {
             if let Failure::Unauthorized(cause) = &failure {
                 workspace_disconnected(job, cause).await;
+            }
+            // Told to slow down it works all the same.
+            if !matches!(failure, Failure::Refused(_) | Failure::RateLimited { .. }) {
+                job.flow.sweeps.troubled(job.workspace.id);
             }
             failure
         }
@@ -240,7 +251,10 @@ async fn stopped(job: &Job<'_>, stop: Stop) -> Result<After, StoreError> {
     };
     tracing::info!(message.id = %job.event.id, attempt = job.lane.tries, code = failure.cause().code, "An attempt failed");
     match retry::next(&failure, attempts, job.flow.chance()) {
-        Next::Retry { until, counts } => postpone(job, until.since(job.now()), failure.cause().clone(), counts).await,
+        Next::Retry { until, counts } => {
+            let wait = look_after_then.unwrap_or_else(|| until.since(job.now()));
+            postpone(job, wait, failure.cause().clone(), counts).await
+        }
         Next::GiveUp(cause) => give_up(job, cause).await,
     }
 }
@@ -319,6 +333,9 @@ async fn workspace_disconnected(job: &Job<'_>, cause: &Cause) {
 /// A message that reached the inbox proves the token.
 async fn recovered(job: &Job<'_>, ending: &Ending) {
     let proven = job.lane.direction == Direction::In && job.event.kind == "message" && *ending == Ending::Done;
+    if proven {
+        job.flow.sweeps.answered(job.workspace.id);
+    }
     if proven && job.workspace.status == WorkspaceStatus::Disconnected {
         workspace_status(job, WorkspaceStatus::Active, None).await;
     }

@@ -9,7 +9,7 @@ use mantle_model::secret::Secret;
 use mantle_store::directory::{Platform, Workspace, WorkspaceChange, WorkspaceSettings, WorkspaceStatus};
 use mantle_store::{Conflict, StoreError};
 
-use crate::{Flow, channels};
+use crate::{Flow, channels, sweep};
 
 /// Why a workspace was not connected.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +65,7 @@ pub async fn connect(flow: &Flow, platform: Platform, token: Secret) -> Result<A
     };
     match flow.store().create_workspace(&workspace).await {
         Ok(()) => {
+            sweep::from_now_on(flow, workspace.id).await?;
             flow.refresh().await?;
             Ok(Arc::new(workspace))
         }

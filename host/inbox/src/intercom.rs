@@ -9,6 +9,7 @@ mod connect;
 mod contacts;
 mod conversations;
 mod files;
+mod gaps;
 mod html;
 mod pace;
 mod phone;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use mantle_egress::{ByteStream, Egress};
-use mantle_model::clock::Clock;
+use mantle_model::clock::{Clock, Time};
 use mantle_model::inbound::Person;
 use mantle_model::secret::Secret;
 use serde_json::json;
@@ -37,8 +38,8 @@ use region::Region;
 use voice::OperatorCache;
 
 use crate::{
-    Access, ChannelLabel, Contact, ContactMatch, Fetched, Inbox, InboxError, InboxEvent, Opened, Operator, Part,
-    Profile, ReplyFile, Trail, Upload, Voice, Written,
+    Access, Changed, ChannelLabel, Contact, ContactMatch, Fetched, Inbox, InboxError, InboxEvent, Opened, Operator,
+    Part, Profile, ReplyFile, Trail, Upload, Voice, Written,
 };
 
 /// What the operator gives. It may change while calls are under way.
@@ -120,6 +121,10 @@ impl Inbox for Intercom {
             .await
     }
 
+    async fn mark_origin(&self, access: &Access, contact: &str, origin: &str) -> Result<(), InboxError> {
+        self.api.mark_origin(access, contact, origin).await
+    }
+
     async fn open_conversation(&self, access: &Access, part: Part<'_>) -> Result<Opened, InboxError> {
         self.api.open_conversation(access, part).await
     }
@@ -188,6 +193,24 @@ impl Inbox for Intercom {
 
     async fn fetch_reply(&self, access: &Access, conversation: &str, part: &str) -> Result<Fetched, InboxError> {
         self.api.fetch_reply(access, conversation, part).await
+    }
+
+    async fn changed_conversations(
+        &self,
+        access: &Access,
+        since: Time,
+        page: Option<&str>,
+    ) -> Result<Changed, InboxError> {
+        Ok(self.api.changed_conversations(access, since, page).await?)
+    }
+
+    async fn told_in(
+        &self,
+        access: &Access,
+        platform_id: &str,
+        conversation: &str,
+    ) -> Result<Vec<InboxEvent>, InboxError> {
+        self.api.told_in(access, platform_id, conversation).await
     }
 
     async fn download(&self, file: &ReplyFile) -> Result<ByteStream, InboxError> {

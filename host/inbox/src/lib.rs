@@ -204,6 +204,21 @@ pub enum Fetched {
     Missing,
 }
 
+/// A page of conversations that changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// In no certain order.
+    pub conversations: Vec<ChangedConversation>,
+    /// For the next page; None: that was all.
+    pub next: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangedConversation {
+    pub id: String,
+    pub at: Time,
+}
+
 /// In whose name an administrative write was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
@@ -255,6 +270,10 @@ pub trait Inbox: Send + Sync {
         written_name: Option<&str>,
     ) -> Result<Contact, InboxError>;
 
+    /// Keeps on the contact where the person first came from; what stands there already stays. Called once per
+    /// first conversation; best effort, repeatable.
+    async fn mark_origin(&self, access: &Access, contact: &str, origin: &str) -> Result<(), InboxError>;
+
     async fn open_conversation(&self, access: &Access, part: Part<'_>) -> Result<Opened, InboxError>;
 
     /// Shows channel and customer on the conversation; best effort, repeatable.
@@ -288,6 +307,23 @@ pub trait Inbox: Send + Sync {
     async fn locate(&self, access: &Access, trail: &Trail) -> Result<Option<Opened>, InboxError>;
 
     async fn fetch_reply(&self, access: &Access, conversation: &str, part: &str) -> Result<Fetched, InboxError>;
+
+    /// Conversations of the workspace that changed at this time or later, a page at a time. Called about once a
+    /// minute.
+    async fn changed_conversations(
+        &self,
+        access: &Access,
+        since: Time,
+        page: Option<&str>,
+    ) -> Result<Changed, InboxError>;
+
+    /// What webhooks told, or should have told, of the words in a conversation: oldest first, under the same keys.
+    async fn told_in(
+        &self,
+        access: &Access,
+        platform_id: &str,
+        conversation: &str,
+    ) -> Result<Vec<InboxEvent>, InboxError>;
 
     /// Starts a download of a reply's file.
     async fn download(&self, file: &ReplyFile) -> Result<ByteStream, InboxError>;

@@ -154,7 +154,7 @@ async fn connecting_finds_the_region_and_prepares_attributes_again_and_again() {
     }
     assert_eq!(
         stage.workspace.contact_attributes(),
-        ["mantle_channel", "mantle_whatsapp_id"]
+        ["mantle_channel", "mantle_origin", "mantle_whatsapp_id"]
     );
     let refused = stage.inbox.connect(&Secret::new("wrong".into())).await.unwrap_err();
     assert!(

@@ -21,6 +21,7 @@ mod replay;
 mod rows;
 mod schema;
 mod secrets;
+mod single;
 mod states;
 mod writer;
 

@@ -7,7 +7,7 @@
 use async_trait::async_trait;
 use mantle_model::clock::Time;
 use mantle_model::failure::Cause;
-use mantle_model::ids::{ChannelId, IdentityId, LaneId, MessageId, ReceiptId};
+use mantle_model::ids::{ChannelId, IdentityId, LaneId, MessageId, ReceiptId, WorkspaceId};
 use mantle_model::inbound::Alias;
 
 use crate::StoreError;
@@ -133,6 +133,18 @@ pub enum Change {
     },
     Contact(ContactLink),
     Thread(ThreadLink),
+    /// A call that makes what goes by these names leaves at this time; None: it surely made nothing.
+    Making {
+        workspace: WorkspaceId,
+        keys: Vec<String>,
+        announced_at: Option<Time>,
+    },
+    /// It is there: whoever asks for one of these names gets its id. None: the next one is made anew.
+    Made {
+        workspace: WorkspaceId,
+        keys: Vec<String>,
+        remote_id: Option<String>,
+    },
     /// A part of the inbox that we wrote: never to be sent out, never to be taken for a teammate's.
     OwnPart {
         part: String,

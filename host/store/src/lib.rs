@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod media;
 pub mod people;
 pub mod seal;
+pub mod single;
 mod sql;
 pub mod testing;
 
@@ -70,12 +71,18 @@ impl Database {
 
 /// Everything the host asks of its database. SQLite implements it now, PostgreSQL later, one suite tests both.
 pub trait Store:
-    intake::Intake + lanes::Lanes + people::People + ledger::Ledger + directory::Directory + keyed::Keyed
+    intake::Intake + lanes::Lanes + people::People + single::Single + ledger::Ledger + directory::Directory + keyed::Keyed
 {
 }
 
 impl<T> Store for T where
-    T: intake::Intake + lanes::Lanes + people::People + ledger::Ledger + directory::Directory + keyed::Keyed
+    T: intake::Intake
+        + lanes::Lanes
+        + people::People
+        + single::Single
+        + ledger::Ledger
+        + directory::Directory
+        + keyed::Keyed
 {
 }
 

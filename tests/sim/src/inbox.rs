@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mantle_egress::ByteStream;
 use mantle_inbox::{
-    Access, Author, ChannelLabel, Contact, ContactMatch, Fetched, Inbox, InboxError, InboxEvent, InboxEventBody,
-    Opened, Operator, Part, Profile, Reply, ReplyFile, Trail, Upload, Voice, Written,
+    Access, Author, Changed, ChannelLabel, Contact, ContactMatch, Fetched, Inbox, InboxError, InboxEvent,
+    InboxEventBody, Opened, Operator, Part, Profile, Reply, ReplyFile, Trail, Upload, Voice, Written,
 };
 use mantle_model::clock::{Clock, ManualClock, Time};
 use mantle_model::failure::{Cause, Failure};
@@ -338,6 +338,10 @@ impl Inbox for SimInbox {
         })
     }
 
+    async fn mark_origin(&self, _access: &Access, _contact: &str, _origin: &str) -> Result<(), InboxError> {
+        Ok(())
+    }
+
     async fn open_conversation(&self, _access: &Access, part: Part<'_>) -> Result<Opened, InboxError> {
         self.write(Write::Open {
             contact: part.contact.to_owned(),
@@ -435,6 +439,20 @@ impl Inbox for SimInbox {
             })
         })
         .await
+    }
+
+    /// No webhook is lost here, so there is nothing to find.
+    async fn changed_conversations(
+        &self,
+        _access: &Access,
+        _since: Time,
+        _page: Option<&str>,
+    ) -> Result<Changed, InboxError> {
+        self.read(|_, _| Changed::default()).await
+    }
+
+    async fn told_in(&self, _access: &Access, _: &str, _conversation: &str) -> Result<Vec<InboxEvent>, InboxError> {
+        self.read(|_, _| Vec::new()).await
     }
 
     async fn download(&self, _file: &ReplyFile) -> Result<ByteStream, InboxError> {

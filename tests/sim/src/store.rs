@@ -10,6 +10,7 @@ mod keyed;
 mod lanes;
 mod ledger;
 mod people;
+mod single;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -49,8 +50,25 @@ pub struct Memory {
     pub values: BTreeMap<(ChannelId, String), (Vec<u8>, Option<Time>)>,
     pub answers: BTreeMap<String, KeptAnswer>,
     pub files: BTreeMap<MediaId, MediaRow>,
+    pub makings: BTreeMap<(WorkspaceId, String), Made>,
+    pub sweeps: BTreeMap<WorkspaceId, Swept>,
     /// Tokens given out so far.
     pub tokens: u128,
+}
+
+/// What is being made, or was.
+#[derive(Debug, Clone)]
+pub struct Made {
+    pub by: MessageId,
+    pub announced_at: Option<Time>,
+    pub remote_id: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Swept {
+    pub seen_until: Time,
+    pub next_at: Time,
+    pub held_until: Time,
 }
 
 /// What the provider told of a message, when, and with which code.

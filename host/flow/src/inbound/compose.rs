@@ -42,12 +42,7 @@ pub(super) fn text(message: &Message, around: &Surroundings, shown: &[Shown]) ->
     if message.forwarded {
         lines.push("[Forwarded]".into());
     }
-    if let Some(referral) = &message.referral {
-        lines.push(match &referral.url {
-            Some(url) => format!("[{} {url}]", referral.summary),
-            None => format!("[{}]", referral.summary),
-        });
-    }
+    lines.extend(origin(message).map(|origin| format!("[{origin}]")));
     let mut shown = shown.iter();
     for content in &message.content {
         match content {
@@ -65,6 +60,15 @@ pub(super) fn text(message: &Message, around: &Surroundings, shown: &[Shown]) ->
             format!("{author}: {text}")
         }
     }
+}
+
+/// Where the customer came from: an advertisement, a link with a mark.
+pub(super) fn origin(message: &Message) -> Option<String> {
+    let referral = message.referral.as_ref()?;
+    Some(match &referral.url {
+        Some(url) => format!("{} {url}", referral.summary),
+        None => referral.summary.clone(),
+    })
 }
 
 /// What stands in for a file where a conversation must begin with text.
@@ -121,6 +125,7 @@ fn attachment_lines(attachment: &Attachment, shown: &Shown) -> Vec<String> {
     match (attachment.kind, attachment.duration_ms, &attachment.emoji) {
         (AttachmentKind::Voice, Some(duration), _) => lines.push(format!("[Voice message, {}]", clock(duration))),
         (AttachmentKind::Sticker, _, Some(emoji)) => lines.push(format!("[Sticker {emoji}]")),
+        (AttachmentKind::Sticker, _, None) => lines.push("[Sticker]".into()),
         _ => {}
     }
     lines.extend(attachment.caption.clone().filter(|caption| !caption.trim().is_empty()));
@@ -276,6 +281,7 @@ mod tests {
             ..attachment(AttachmentKind::Sticker)
         };
         check(Content::Attachment(sticker), "[Sticker 🎉]");
+        check(Content::Attachment(attachment(AttachmentKind::Sticker)), "[Sticker]");
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! Who the sender is in the inbox: known, else found, else made.
 //!
-//! The inbox's search lags behind its writes, so a person who writes on two channels at once would be made twice:
-//! people of one phone number are looked for and made one at a time, and what one channel learnt the others use.
+//! The inbox's search lags behind its writes, so a person who writes on two channels at once would be made twice: who
+//! goes by one phone number or platform id is looked for and made by one message at a time, and what one learnt the
+//! others use.
+
+use std::time::Duration;
 
 use mantle_inbox::InboxError;
 use mantle_model::failure::Failure;
@@ -11,13 +14,31 @@ use mantle_store::people::{ContactLink, Identity};
 
 use super::part::failure_of;
 use crate::job::{Job, Stop, digest};
+use crate::making::{self, Asked, Right};
 use crate::note;
 
 const STEP: &str = "contact";
-/// A contact may be found only later: that it is absent counts this long after it was made.
-const ABSENCE_COUNTS_AFTER: std::time::Duration = std::time::Duration::from_secs(60);
-/// How soon to look again for a contact whose making has an unknown outcome.
-const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
+/// Remembers the note about further matches until there is a conversation for it.
+const OTHERS_STEP: &str = "others";
+/// When a contact whose making has an unknown outcome is looked for. The search shows it seconds to minutes later:
+/// only the last look makes its absence count.
+const LOOK_AFTER: [Duration; 6] = [
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+    Duration::from_secs(10),
+    Duration::from_secs(30),
+    Duration::from_secs(60),
+    Duration::from_secs(120),
+];
+
+/// The person's contact.
+#[derive(Debug)]
+pub(super) struct Ensured {
+    /// The inbox's id.
+    pub contact: String,
+    /// A note to be owed once there is a conversation.
+    pub note: Option<Change>,
+}
 
 /// The identity as the inbox sees a person.
 pub(super) fn person(identity: &Identity) -> Person {
@@ -28,90 +49,119 @@ pub(super) fn person(identity: &Identity) -> Person {
     }
 }
 
-/// The inbox's id of the contact. A known identity costs no search.
-pub(super) async fn ensure(job: &Job<'_>, identity: &Identity) -> Result<String, Stop> {
+/// A known identity costs no search.
+pub(super) async fn ensure(job: &Job<'_>, identity: &Identity) -> Result<Ensured, Stop> {
     if let Some(link) = &identity.contact {
         refresh_name(job, identity, link).await?;
-        return Ok(link.contact.clone());
+        let earlier = job.event.effect(OTHERS_STEP);
+        return Ok(Ensured {
+            contact: link.contact.clone(),
+            note: earlier.map(|effect| others_note(job, identity, effect.fingerprint.clone())),
+        });
     }
     let person = person(identity);
-    let key = making_target(job, identity);
-    let _alone = job.flow.making_contacts.enter(key.clone()).await;
+    let keys = keys(job, identity);
+    let right = match making::ask(job, &keys).await? {
+        Asked::Ours(right) => right,
+        Asked::Made(contact) => {
+            let mut changes = settled(job, &contact);
+            changes.extend(known(job, identity, &keys, &contact));
+            changes.push(job.hop("contact known from another channel", None, Some(contact.clone())));
+            job.commit(changes).await?;
+            return Ok(Ensured { contact, note: None });
+        }
+    };
     let prefer_users = job.workspace.settings.prefer_users;
     let found = job
         .inbox
         .find_contact(&job.access, &job.label, &person, prefer_users)
         .await?;
-    if let Some(contact) = found.chosen {
-        let mut changes = settled(job, &contact.id);
-        changes.push(link(identity, &contact.id, None));
-        changes.push(job.hop("contact found", None, Some(contact.id.clone())));
-        changes.extend(others_note(job, identity, &found.others));
-        job.commit(changes).await?;
-        return Ok(contact.id);
-    }
-    if let Some(contact) = of_another_channel(job, identity).await? {
-        let mut changes = settled(job, &contact);
-        changes.push(link(identity, &contact, None));
-        changes.push(job.hop("contact known from another channel", None, Some(contact.clone())));
-        job.commit(changes).await?;
-        return Ok(contact);
-    }
-    let unsettled = |effect: &Effect| job.now().since(effect.announced_at) < ABSENCE_COUNTS_AFTER;
-    let own = job.event.effect(STEP).filter(|effect| is_open(effect));
-    let elsewhere = job.flow.store().open_effects(&key, Some(job.event.id)).await?;
-    if own.into_iter().chain(&elsewhere).any(unsettled) {
-        return Err(Stop::Unsettled(LOOK_AGAIN));
-    }
-    create(job, identity, &person, &key).await
-}
-
-/// What the making of this person's contact is announced as: the same on every channel that tells the phone number.
-fn making_target(job: &Job<'_>, identity: &Identity) -> String {
-    match first_alias(&identity.aliases, AliasKind::Phone) {
-        Some(phone) => format!("contact:{}:{phone}", job.workspace.id),
-        None => format!("contact:{}", identity.id),
-    }
-}
-
-/// The contact that the same phone number has through another channel of the workspace.
-async fn of_another_channel(job: &Job<'_>, identity: &Identity) -> Result<Option<String>, Stop> {
-    let Some(phone) = first_alias(&identity.aliases, AliasKind::Phone) else {
-        return Ok(None);
+    let Some(contact) = found.chosen else {
+        wait_for_the_lost(job, &right)?;
+        let contact = create(job, identity, &person, &keys).await?;
+        return Ok(Ensured { contact, note: None });
     };
-    let directory = job.flow.directory();
-    for id in job.flow.store().find_identities(None, phone).await? {
-        let other = job.identity_by(id).await?;
-        let here = directory
-            .channel(other.channel)
-            .is_some_and(|channel| channel.workspace == job.workspace.id);
-        let same = first_alias(&other.aliases, AliasKind::Phone) == Some(phone);
-        if let (true, true, Some(link)) = (here, same, other.contact) {
-            return Ok(Some(link.contact));
-        }
-    }
-    Ok(None)
+    let mut changes = settled(job, &contact.id);
+    changes.extend(known(job, identity, &keys, &contact.id));
+    changes.push(job.hop("contact found", None, Some(contact.id.clone())));
+    let html = others_html(&found.others);
+    changes.extend(html.clone().map(|html| remembered(job, html)));
+    job.commit(changes).await?;
+    Ok(Ensured {
+        contact: contact.id,
+        note: html.map(|html| others_note(job, identity, html)),
+    })
 }
 
-async fn create(job: &Job<'_>, identity: &Identity, person: &Person, target: &str) -> Result<String, Stop> {
+/// What the person's contact goes by while it is made: the same on every channel that tells the phone number, and on
+/// every channel of one kind that tells the platform's id.
+fn keys(job: &Job<'_>, identity: &Identity) -> Vec<String> {
+    let phone = first_alias(&identity.aliases, AliasKind::Phone).map(|phone| format!("contact:phone:{phone}"));
+    let id = first_alias(&identity.aliases, AliasKind::Id).map(|id| format!("contact:{}:{id}", job.label.attribute));
+    let all: Vec<String> = phone.into_iter().chain(id).collect();
+    if all.is_empty() {
+        vec![format!("contact:{}", identity.id)]
+    } else {
+        all
+    }
+}
+
+/// A call that made a contact, perhaps, and whose answer nobody had: not before the search must show it is another made.
+fn wait_for_the_lost(job: &Job<'_>, right: &Right) -> Result<(), Stop> {
+    let Some(announced_at) = right.announced_at else {
+        return Ok(());
+    };
+    let waited = job.now().since(announced_at);
+    match LOOK_AFTER.into_iter().find(|after| *after > waited) {
+        Some(next) => Err(Stop::Unsettled(next.saturating_sub(waited))),
+        None => Ok(()),
+    }
+}
+
+async fn create(job: &Job<'_>, identity: &Identity, person: &Person, keys: &[String]) -> Result<String, Stop> {
     let fingerprint = digest(&[&job.label.attribute, person.label()]);
-    let effect = job.announce(STEP, target, &fingerprint).await?;
+    let announced_at = Some(job.now());
+    let making = |announced_at| Change::Making {
+        workspace: job.workspace.id,
+        keys: keys.to_vec(),
+        announced_at,
+    };
+    let target = identity.id.to_string();
+    let effect = job
+        .announce_with((STEP, &target, &fingerprint), vec![making(announced_at)])
+        .await?;
     match job.inbox.create_contact(&job.access, &job.label, person).await {
         Ok(contact) => {
-            let written_name = contact.name.clone();
-            let changes = vec![
-                job.done(effect, Some(contact.id.clone())),
-                link(identity, &contact.id, written_name),
-                job.hop("contact made", None, Some(contact.id.clone())),
-            ];
+            let mut changes = vec![job.done(effect, Some(contact.id.clone()))];
+            changes.extend(made(job, keys, &contact.id));
+            changes.push(link(identity, &contact.id, contact.name.clone()));
+            changes.push(job.hop("contact made", None, Some(contact.id.clone())));
             job.commit(changes).await?;
             Ok(contact.id)
         }
         Err(error) => {
-            job.commit(vec![job.undone(effect, &failure_of(&error))]).await?;
-            Err(error.into())
+            let failure = failure_of(&error);
+            let lost = matches!(failure, Failure::Unknown(_));
+            let changes = vec![job.undone(effect, &failure), making(announced_at.filter(|_| lost))];
+            job.commit(changes).await?;
+            Err(Stop::of_a_write(error, LOOK_AFTER[0]))
         }
     }
+}
+
+/// The identity has this contact, and so has everybody of the same number or id.
+fn known(job: &Job<'_>, identity: &Identity, keys: &[String], contact: &str) -> Vec<Change> {
+    let mut changes = made(job, keys, contact);
+    changes.push(link(identity, contact, None));
+    changes
+}
+
+fn made(job: &Job<'_>, keys: &[String], contact: &str) -> Vec<Change> {
+    vec![Change::Made {
+        workspace: job.workspace.id,
+        keys: keys.to_vec(),
+        remote_id: Some(contact.to_owned()),
+    }]
 }
 
 /// A provider's new name is written once, and only over a name that is ours. That it fails delays no message.
@@ -163,12 +213,29 @@ fn is_open(effect: &Effect) -> bool {
 }
 
 /// Several contacts matched: the team may want to merge them.
-fn others_note(job: &Job<'_>, identity: &Identity, others: &[(String, String)]) -> Option<Change> {
+fn others_html(others: &[(String, String)]) -> Option<String> {
     if others.is_empty() {
         return None;
     }
     let names: Vec<String> = others.iter().map(|(id, name)| format!("{name} ({id})")).collect();
     let sentence = format!("These match as well: {}.", names.join(", "));
-    let html = note::html("Several contacts match this customer.", &[&sentence]);
-    Some(job.note(identity.id, None, format!("others:{}", identity.id), html))
+    Some(note::html("Several contacts match this customer.", &[&sentence]))
+}
+
+/// The contact is linked before the conversation is there: a crash in between must not lose the note.
+fn remembered(job: &Job<'_>, html: String) -> Change {
+    job.effect(Effect {
+        step: OTHERS_STEP.into(),
+        state: EffectState::Done,
+        target: String::new(),
+        fingerprint: html,
+        remote_id: None,
+        announced_at: job.now(),
+        ended_at: Some(job.now()),
+        code: None,
+    })
+}
+
+fn others_note(job: &Job<'_>, identity: &Identity, html: String) -> Change {
+    job.note(identity.id, None, format!("others:{}", identity.id), html)
 }

@@ -12,10 +12,12 @@ use mantle_store::lanes::{Attempt, Change, Effect, EffectState};
 use mantle_store::people::{Identity, ThreadLink};
 
 use super::compose::{self, Surroundings};
+use super::contact::{self, Ensured};
 use super::media::{self, Gathered};
 use super::part::{self, Draft};
-use super::{contact, echo, telling};
+use super::{echo, telling};
 use crate::job::{Job, Stop, Turn};
+use crate::making;
 use crate::note;
 use crate::payload::{InPayload, OutPayload};
 
@@ -64,18 +66,15 @@ async fn deliver(job: &Job<'_>, message: &Message) -> Result<Turn, Stop> {
     for _ in 0..RELINKS_MAX {
         let identity = job.identity().await?;
         let placed = match contact::ensure(job, &identity).await {
-            Ok(contact) => {
-                place(
-                    job,
-                    message,
-                    &Place {
-                        identity,
-                        contact,
-                        anew,
-                    },
-                    &mut gathered,
-                )
-                .await
+            Ok(Ensured { contact, note }) => {
+                let at = Place {
+                    identity,
+                    contact,
+                    anew,
+                };
+                let placed = place(job, message, &at, &mut gathered).await;
+                // With the conversation there the note waits for nothing.
+                placed.map(|changes| changes.into_iter().chain(note).collect())
             }
             Err(stop) => Err(stop),
         };
@@ -163,6 +162,7 @@ fn opened_now(thread: &ThreadLink, at_start: Option<&ThreadLink>) -> bool {
 }
 
 async fn open(job: &Job<'_>, message: &Message, place: &Place, text: &str) -> Result<ThreadLink, Stop> {
+    let opening = opening(job, &place.identity).await?;
     let placeholder = compose::placeholder(message);
     let draft = Draft {
         step: OPEN_STEP,
@@ -187,7 +187,7 @@ async fn open(job: &Job<'_>, message: &Message, place: &Place, text: &str) -> Re
         .as_ref()
         .map(|old| format!("{} → ", old.conversation));
     let mut changes = landed.changes;
-    changes.push(Change::Thread(thread.clone()));
+    changes.extend([Change::Thread(thread.clone()), opening.done]);
     let detail = format!("{}{}", before.unwrap_or_default(), landed.conversation);
     changes.push(job.hop("conversation opened", None, Some(detail)));
     job.commit(changes).await?;
@@ -200,7 +200,41 @@ async fn open(job: &Job<'_>, message: &Message, place: &Place, text: &str) -> Re
     if let Err(error) = labelled {
         tracing::warn!(channel.id = %job.channel.id, %error, "A new conversation does not show its channel");
     }
+    if let (None, Some(origin)) = (&place.identity.thread, compose::origin(message)) {
+        let marked = job.inbox.mark_origin(&job.access, &place.contact, &origin).await;
+        if let Err(error) = marked {
+            tracing::warn!(channel.id = %job.channel.id, %error, "A contact does not show where it came from");
+        }
+    }
     Ok(thread)
+}
+
+/// The right to open the identity's conversation.
+pub(super) struct Opening {
+    _right: making::Right,
+    /// To be committed with the conversation.
+    pub done: Change,
+}
+
+/// An identity that two became has two lanes: whoever comes second goes on in the conversation of the first.
+pub(super) async fn opening(job: &Job<'_>, identity: &Identity) -> Result<Opening, Stop> {
+    let keys = vec![format!("conversation:{}", identity.id)];
+    let making::Asked::Ours(right) = making::ask(job, &keys).await? else {
+        return Err(Stop::Unsettled(Duration::ZERO));
+    };
+    let present = job.identity_by(identity.id).await?.thread;
+    let conversation = |thread: &Option<ThreadLink>| thread.as_ref().map(|thread| thread.conversation.clone());
+    if conversation(&present) != conversation(&identity.thread) {
+        return Err(Stop::Unsettled(Duration::ZERO));
+    }
+    Ok(Opening {
+        _right: right,
+        done: Change::Made {
+            workspace: job.workspace.id,
+            keys,
+            remote_id: None,
+        },
+    })
 }
 
 /// The files of a message that opened a conversation: they follow its words as a part of their own.

@@ -9,8 +9,9 @@ use mantle_store::lanes::{Change, Effect, EffectState, Ending};
 use mantle_store::people::ThreadLink;
 
 use super::compose::{self, Surroundings};
+use super::contact::{self, Ensured};
 use super::part::{self, Draft, look};
-use super::{contact, media, telling};
+use super::{customer, media, telling};
 use crate::job::{Job, Stop, Turn, text_fingerprint};
 use crate::payload::{Correlated, SEND_STEPS, correlated};
 
@@ -91,11 +92,12 @@ pub(super) async fn native_app(job: &Job<'_>, message: &Message, app: &str) -> R
         format!("{words}\n\n{mark}")
     };
     let identity = job.identity().await?;
-    let (contact, thread) = match &identity.thread {
+    let (ensured, thread) = match &identity.thread {
         Some(thread) => (contact::ensure(job, &identity).await?, thread.clone()),
         None => begin(job, app).await?,
     };
-    let mut changes = Vec::new();
+    let Ensured { contact, note } = ensured;
+    let mut changes: Vec<Change> = note.into_iter().collect();
     if let Some(effect) = job
         .event
         .effect(COMMENT_STEP)
@@ -146,13 +148,14 @@ pub(super) async fn native_app(job: &Job<'_>, message: &Message, app: &str) -> R
 }
 
 /// The team wrote first: a conversation can only begin with words of the customer, so these say why it is there.
-async fn begin(job: &Job<'_>, app: &str) -> Result<(String, ThreadLink), Stop> {
+async fn begin(job: &Job<'_>, app: &str) -> Result<(Ensured, ThreadLink), Stop> {
     let identity = job.identity().await?;
-    let contact = contact::ensure(job, &identity).await?;
+    let ensured = contact::ensure(job, &identity).await?;
+    let opening = customer::opening(job, &identity).await?;
     let text = format!("[This conversation began in {app}.]");
     let draft = Draft {
         step: "conversation",
-        contact: &contact,
+        contact: &ensured.contact,
         conversation: None,
         text: &text,
         files: &[],
@@ -168,7 +171,7 @@ async fn begin(job: &Job<'_>, app: &str) -> Result<(String, ThreadLink), Stop> {
         parts: 1,
     };
     let mut changes = landed.changes;
-    changes.push(Change::Thread(thread.clone()));
+    changes.extend([Change::Thread(thread.clone()), opening.done]);
     job.commit(changes).await?;
     let person = contact::person(&identity);
     let tag = job.workspace.settings.tag_conversations;
@@ -179,5 +182,5 @@ async fn begin(job: &Job<'_>, app: &str) -> Result<(String, ThreadLink), Stop> {
     if let Err(error @ InboxError::Failure(_)) = labelled {
         tracing::warn!(channel.id = %job.channel.id, %error, "A new conversation does not show its channel");
     }
-    Ok((contact, thread))
+    Ok((ensured, thread))
 }

@@ -3,7 +3,7 @@
 use mantle_inbox::{InboxError, Trail};
 use mantle_store::lanes::{Change, EffectState};
 
-use super::part::{failure_of, look};
+use super::part::{LOOK_AFTER, failure_of, look};
 use crate::job::{Job, Stop, Turn, text_fingerprint};
 use crate::payload::Note;
 
@@ -60,7 +60,7 @@ pub(super) async fn forward(job: &Job<'_>, note: &Note) -> Result<Turn, Stop> {
         Err(InboxError::ConversationGone) => Ok(Turn::ignored("conversation-gone")),
         Err(error) => {
             job.commit(vec![job.undone(effect, &failure_of(&error))]).await?;
-            Err(error.into())
+            Err(Stop::of_a_write(error, LOOK_AFTER[0]))
         }
     }
 }

@@ -13,16 +13,18 @@ use mantle_store::ledger::MessageFilter;
 
 use crate::job::{Job, Stop, digest};
 
-/// The inbox's search may lag: that an opening is not found counts only this long after it was announced.
-const OPENING_ABSENT_AFTER: Duration = Duration::from_secs(60);
+/// The inbox's search shows a conversation seconds to minutes later: that an opening is not found counts only this
+/// long after it was announced, when the call itself has long ended.
+const OPENING_ABSENT_AFTER: Duration = Duration::from_secs(120);
 /// A conversation is read without a search: a part that is not there so long after the call ended was not written.
 const PART_ABSENT_AFTER: Duration = Duration::from_secs(10);
 /// When a write of unknown outcome is looked for.
-const LOOK_AFTER: [Duration; 4] = [
+pub(super) const LOOK_AFTER: [Duration; 5] = [
     Duration::from_secs(1),
     Duration::from_secs(3),
     Duration::from_secs(10),
     Duration::from_secs(30),
+    Duration::from_secs(60),
 ];
 /// Messages stored this long before are compared when counting equal ones: those of the same second come together …
 const NEIGHBOURS_WITHIN: Duration = Duration::from_secs(10 * 60);
@@ -68,7 +70,7 @@ pub(super) async fn write(job: &Job<'_>, draft: &Draft<'_>) -> Result<Landed, St
         Ok(opened) => Ok(landed(job, draft, effect, opened)),
         Err(error) => {
             job.commit(vec![job.undone(effect, &failure_of(&error))]).await?;
-            Err(error.into())
+            Err(Stop::of_a_write(error, LOOK_AFTER[0]))
         }
     }
 }

@@ -142,7 +142,7 @@ async fn in_8_a_part_that_never_arrived_is_repeated_soon() {
 }
 
 #[tokio::test]
-async fn in_8_an_opening_that_never_arrived_is_repeated_after_a_minute() {
+async fn in_8_an_opening_that_never_arrived_is_repeated_after_two_minutes() {
     let world = World::new().await;
     let unknown = InboxError::Failure(Failure::Unknown(Cause::new("timeout", "No answer.")));
     world.inbox.desk(|desk| desk.script.push_back(Err(unknown)));
@@ -151,7 +151,7 @@ async fn in_8_an_opening_that_never_arrived_is_repeated_after_a_minute() {
         world.later(5).await;
     }
     assert!(world.lines().is_empty(), "it may still show up");
-    for _ in 0..8 {
+    for _ in 0..10 {
         world.later(10).await;
     }
     assert_eq!(world.lines(), [("customer", "Hello".to_owned())]);

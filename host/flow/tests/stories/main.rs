@@ -8,4 +8,5 @@
 
 mod inward;
 mod outward;
+mod together;
 mod world;

@@ -12,13 +12,13 @@ use mantle_flow::metrics::Metrics;
 use mantle_flow::shelf::StoreShelf;
 use mantle_flow::{Flow, FlowParts, HookAnswer, channels, inbound, outbound, workspaces};
 use mantle_inbox::{
-    Access, Author, ChannelLabel, Contact, ContactMatch, Fetched, Inbox, InboxError, InboxEvent, InboxEventBody,
-    Opened, Operator, Part, Profile, Reply, ReplyFile, Trail, Voice, Written,
+    Access, Author, Changed, ChannelLabel, Contact, ContactMatch, Fetched, Inbox, InboxError, InboxEvent,
+    InboxEventBody, Opened, Operator, Part, Profile, Reply, ReplyFile, Trail, Voice, Written,
 };
 use mantle_model::capabilities::{AttachmentRule, Capabilities, Delivery, Formatting, RetrySafety, TextRule, Window};
 use mantle_model::clock::{Clock, ManualClock, Time};
 use mantle_model::hook::{Answer, Hook};
-use mantle_model::ids::{ChannelId, IdSource, MediaId};
+use mantle_model::ids::{ChannelId, IdSource, MediaId, WorkspaceId};
 use mantle_model::inbound::{AttachmentKind, Event, Malformed, Person};
 use mantle_model::outbound::{Finding, Outgoing, OutgoingContent, Sent};
 use mantle_model::secret::{Secret, Secrets};
@@ -47,6 +47,8 @@ pub struct Desk {
     pub applied_all_the_same: bool,
     pub located: Vec<Trail>,
     pub replies: HashMap<String, Reply>,
+    /// Above 0: calls let so many others go first, up to 7, each time another number.
+    pub chance: u64,
 }
 
 #[derive(Default)]
@@ -55,6 +57,21 @@ pub struct FakeInbox(pub Mutex<Desk>);
 impl FakeInbox {
     pub fn desk<T>(&self, look: impl FnOnce(&mut Desk) -> T) -> T {
         look(&mut self.0.lock().unwrap())
+    }
+
+    /// Lets others go first, as the seed says.
+    async fn dawdle(&self) {
+        let turns = self.desk(|desk| {
+            // Knuth's multiplier: one seed, one order of events.
+            desk.chance = desk
+                .chance
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(desk.chance.min(1));
+            desk.chance >> 61
+        });
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
     }
 
     fn write(&self, conversation: &str, part: &Part<'_>) -> Result<Option<String>, InboxError> {
@@ -102,6 +119,7 @@ impl Inbox for FakeInbox {
         _: &Person,
         _: bool,
     ) -> Result<ContactMatch, InboxError> {
+        self.dawdle().await;
         self.desk(|desk| desk.searches += 1);
         Ok(ContactMatch {
             chosen: None,
@@ -109,6 +127,7 @@ impl Inbox for FakeInbox {
         })
     }
     async fn create_contact(&self, _: &Access, _: &ChannelLabel, person: &Person) -> Result<Contact, InboxError> {
+        self.dawdle().await;
         Ok(self.desk(|desk| {
             desk.contacts.push(person.label().to_owned());
             Contact {
@@ -130,7 +149,11 @@ impl Inbox for FakeInbox {
             name: person.name.clone(),
         })
     }
+    async fn mark_origin(&self, _: &Access, _: &str, _: &str) -> Result<(), InboxError> {
+        Ok(())
+    }
     async fn open_conversation(&self, _: &Access, part: Part<'_>) -> Result<Opened, InboxError> {
+        self.dawdle().await;
         let conversation = self.desk(|desk| {
             desk.conversations += 1;
             format!("v{}", desk.conversations)
@@ -149,6 +172,7 @@ impl Inbox for FakeInbox {
         Ok(())
     }
     async fn append(&self, _: &Access, conversation: &str, part: Part<'_>) -> Result<Option<String>, InboxError> {
+        self.dawdle().await;
         self.write(conversation, &part)
     }
     async fn note(&self, _: &Access, conversation: &str, _: &Voice, html: &str) -> Result<Written, InboxError> {
@@ -198,6 +222,12 @@ impl Inbox for FakeInbox {
             known.map_or(Fetched::Missing, |reply| Fetched::Reply(Box::new(reply)))
         }))
     }
+    async fn changed_conversations(&self, _: &Access, _: Time, _: Option<&str>) -> Result<Changed, InboxError> {
+        Ok(Changed::default())
+    }
+    async fn told_in(&self, _: &Access, _: &str, _: &str) -> Result<Vec<InboxEvent>, InboxError> {
+        Ok(Vec::new())
+    }
     async fn download(&self, file: &ReplyFile) -> Result<ByteStream, InboxError> {
         let bytes = file.url.clone().into_bytes();
         Ok(futures_util::stream::once(async move { Ok(Bytes::from(bytes)) }).boxed())
@@ -243,6 +273,8 @@ pub type Read = Result<(Vec<Event>, Vec<Malformed>), CallError>;
 pub struct Script {
     /// The next answers of `receive`, in order.
     pub received: VecDeque<Read>,
+    /// What certain bodies are read as, whenever they come.
+    pub by_body: HashMap<Vec<u8>, Vec<Event>>,
     pub sends: VecDeque<Result<(), CallError>>,
     pub fetches: VecDeque<Result<&'static str, CallError>>,
     pub sent: Vec<Outgoing>,
@@ -306,7 +338,14 @@ impl Connector for FakeConnector {
             None => Verdict::Forged { why: "signature" },
         }
     }
-    async fn receive(&self, _: &ChannelContext, _: &Hook) -> Result<Inbound, CallError> {
+    async fn receive(&self, _: &ChannelContext, hook: &Hook) -> Result<Inbound, CallError> {
+        if let Some(events) = self.script(|script| script.by_body.remove(&hook.body)) {
+            return Ok(Inbound {
+                events,
+                malformed: Vec::new(),
+                answer: None,
+            });
+        }
         let (events, malformed) = self
             .script(|script| script.received.pop_front())
             .expect("a hook was scripted")?;
@@ -368,6 +407,8 @@ impl Catalog for OneConnector {
 /// Everything of one test.
 pub struct World {
     pub flow: Arc<Flow>,
+    /// A second host on the same store.
+    pub other_host: Arc<Flow>,
     pub inbox: Arc<FakeInbox>,
     pub connector: Arc<FakeConnector>,
     pub clock: ManualClock,
@@ -392,6 +433,7 @@ impl World {
         let connector = Arc::new(FakeConnector {
             script: Mutex::new(Script {
                 received: VecDeque::new(),
+                by_body: HashMap::new(),
                 sends: VecDeque::new(),
                 fetches: VecDeque::new(),
                 sent: Vec::new(),
@@ -402,38 +444,41 @@ impl World {
             shelf: Arc::clone(&shelf),
         });
         let platform: Arc<dyn Inbox> = inbox.clone();
-        let flow = Flow::open(FlowParts {
-            store,
+        let parts = || FlowParts {
+            store: Arc::clone(&store),
             catalog: Arc::new(OneConnector(Arc::clone(&connector))),
-            inboxes: HashMap::from([(Platform::Intercom, platform)]),
-            shelf,
-            clock,
-            ids,
+            inboxes: HashMap::from([(Platform::Intercom, Arc::clone(&platform))]),
+            shelf: shelf.clone(),
+            clock: Arc::clone(&clock),
+            ids: Arc::clone(&ids),
             metrics: Metrics::register(&mut Registry::default()),
             chance: mantle_flow::retry::system_chance,
             public_url: "https://bridge.example".into(),
             resend_link: Arc::new(|attempt| format!("https://bridge.example/resend/{attempt}")),
-        });
-        let flow = flow.await.unwrap();
+        };
+        let flow = Flow::open(parts()).await.unwrap();
         let token = Secret::new("token".into());
         let workspace = workspaces::connect(&flow, Platform::Intercom, token).await.unwrap();
-        let new = channels::NewChannel {
-            workspace: workspace.id,
-            plugin: "whatsapp".into(),
-            name: "Line".into(),
-            fields: BTreeMap::new(),
-            take_over: false,
-            settings: ChannelSettings::default(),
-        };
-        let channel = channels::connect(&flow, new).await.unwrap().id;
+        let channel = channels::connect(&flow, line(workspace.id)).await.unwrap().id;
+        // Nothing in memory is shared with the first but what stands for the network and the database.
+        let other_host = Flow::open(parts()).await.unwrap();
         Self {
             flow,
+            other_host,
             inbox,
             connector,
             clock: held.clock.clone(),
             channel,
             _store: held,
         }
+    }
+
+    /// A second line of the same workspace, known to both hosts.
+    pub async fn another_channel(&self) -> ChannelId {
+        let workspace = self.flow.directory().channel(self.channel).unwrap().workspace;
+        let channel = channels::connect(&self.flow, line(workspace)).await.unwrap().id;
+        self.other_host.refresh().await.unwrap();
+        channel
     }
 
     pub fn now(&self) -> Time {
@@ -506,6 +551,17 @@ impl World {
             };
             script.sent.iter().map(words).collect()
         })
+    }
+}
+
+fn line(workspace: WorkspaceId) -> channels::NewChannel {
+    channels::NewChannel {
+        workspace,
+        plugin: "whatsapp".into(),
+        name: "Line".into(),
+        fields: BTreeMap::new(),
+        take_over: false,
+        settings: ChannelSettings::default(),
     }
 }
 

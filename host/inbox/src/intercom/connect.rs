@@ -15,6 +15,8 @@ use crate::{Access, InboxError, Operator, Profile};
 
 /// The attribute of contacts that names the channel they first came by.
 pub const CHANNEL_ATTRIBUTE: &str = "mantle_channel";
+/// The attribute of contacts that holds where a person first came from: an advertisement, a link.
+pub const ORIGIN_ATTRIBUTE: &str = "mantle_origin";
 /// The attribute of conversations that shows the channel, where the workspace allows it.
 pub const CONVERSATION_ATTRIBUTE: &str = "Channel";
 
@@ -48,7 +50,8 @@ impl Api {
             token: token.clone(),
             facts: facts.clone(),
         };
-        self.ensure_attributes(&access, &[CHANNEL_ATTRIBUTE.to_owned()]).await?;
+        let needed = [CHANNEL_ATTRIBUTE, ORIGIN_ATTRIBUTE].map(str::to_owned);
+        self.ensure_attributes(&access, &needed).await?;
         match self.ensure_conversation_attribute(&access).await {
             // Not every workspace lets programs make these: a tag is used instead.
             Err(trouble) if trouble.is_refusal() => {}

@@ -9,7 +9,7 @@ use mantle_model::inbound::{AliasKind, Person};
 use serde_json::{Map, Value, json};
 
 use super::api::{Api, Call, Content, segment};
-use super::connect::{CHANNEL_ATTRIBUTE, id_attribute};
+use super::connect::{CHANNEL_ATTRIBUTE, ORIGIN_ATTRIBUTE, id_attribute};
 use super::phone::spellings;
 use super::trouble::Trouble;
 use super::wire::{self, Page};
@@ -19,6 +19,8 @@ use crate::{Access, ChannelLabel, Contact, ContactMatch, InboxError};
 const CANDIDATES_MAX: u8 = 50;
 /// Characters of a name: Intercom cuts longer ones.
 const NAME_CHARS_MAX: usize = 255;
+/// Characters of an attribute's text: Intercom takes no longer ones.
+const ATTRIBUTE_CHARS_MAX: usize = 255;
 
 impl Api {
     pub async fn find_contact(
@@ -159,12 +161,7 @@ impl Api {
         }
         let missing: Map<String, Value> = attributes(label, person)
             .into_iter()
-            .filter(|(name, _)| {
-                present
-                    .custom_attributes
-                    .get(name)
-                    .is_none_or(|value| value.is_null() || value == "")
-            })
+            .filter(|(name, _)| is_unset(&present, name))
             .collect();
         if !missing.is_empty() {
             changes.insert("custom_attributes".to_owned(), Value::Object(missing));
@@ -190,10 +187,36 @@ impl Api {
         }
     }
 
+    /// The first touch counts: what stands there stays.
+    pub async fn mark_origin(&self, access: &Access, contact: &str, origin: &str) -> Result<(), InboxError> {
+        let present = self.read_contact(access, contact).await?;
+        if !is_unset(&present, ORIGIN_ATTRIBUTE) {
+            return Ok(());
+        }
+        let words: String = origin.chars().take(ATTRIBUTE_CHARS_MAX).collect();
+        let body = json!({"custom_attributes": {ORIGIN_ATTRIBUTE: words}});
+        let path = format!("/contacts/{}", segment(contact));
+        let put = || self.ask::<wire::Done>(access, Call::harmless(Method::PUT, path.clone(), &body));
+        let marked = match put().await {
+            // The attribute was removed or archived, or the workspace was connected before there was one.
+            Err(trouble) if trouble.is_refusal() => {
+                self.ensure_attributes(access, &[ORIGIN_ATTRIBUTE.to_owned()]).await?;
+                put().await
+            }
+            other => other,
+        };
+        Ok(marked.map(drop)?)
+    }
+
     pub async fn prepare_channel(&self, access: &Access, label: &ChannelLabel) -> Result<(), Trouble> {
         let names = [CHANNEL_ATTRIBUTE.to_owned(), id_attribute(&label.attribute)];
         self.ensure_attributes(access, &names).await
     }
+}
+
+fn is_unset(contact: &wire::Contact, attribute: &str) -> bool {
+    let value = contact.custom_attributes.get(attribute);
+    value.is_none_or(|value| value.is_null() || value == "")
 }
 
 /// Users before leads where that is wished, then the one that changed last, then the smallest id, so that the

@@ -123,12 +123,7 @@ impl Notification<'_> {
     }
 
     fn part_event(&self, part: &Part, body: InboxEventBody) -> InboxEvent {
-        let told = (part.created_at > 0).then(|| Time::from_unix_seconds(part.created_at));
-        InboxEvent {
-            key: format!("part:{}", part.id),
-            at: told.unwrap_or(self.at),
-            ..self.event(body)
-        }
+        part_event(&self.platform_id, part, self.at, body)
     }
 
     /// The parts that caused the notification; for a new conversation its first message.
@@ -150,36 +145,15 @@ impl Notification<'_> {
     fn replies(&self) -> Result<Vec<InboxEvent>, String> {
         let conversation = self.item_id()?;
         let parts = self.parts(self.topic == "conversation.admin.single.created");
-        let reply = |part: &Part| {
-            let author = team_author(&part.author)?;
-            let has_words = !part.body.trim().is_empty() || !part.attachments.is_empty();
-            (is_spoken(&part.part_type) && has_words && !part.redacted).then(|| {
-                self.part_event(
-                    part,
-                    InboxEventBody::Reply {
-                        conversation: conversation.clone(),
-                        part: part.id.clone(),
-                        author,
-                        text: plain(&part.body),
-                    },
-                )
-            })
-        };
+        let reply = |part: &Part| Some(self.part_event(part, reply(&conversation, part)?));
         Ok(parts.iter().filter_map(reply).collect())
     }
 
     fn customer_parts(&self) -> Result<Vec<InboxEvent>, String> {
         let conversation = self.item_id()?;
-        let is_customer = |part: &&Part| matches!(part.author.r#type.as_str(), "user" | "lead" | "contact");
         let parts = self.parts(self.topic == "conversation.user.created");
-        let wrote = |part: &Part| {
-            let body = InboxEventBody::ContactWrote {
-                conversation: conversation.clone(),
-                part: part.id.clone(),
-            };
-            self.part_event(part, body)
-        };
-        Ok(parts.iter().filter(is_customer).map(wrote).collect())
+        let wrote = |part: &Part| Some(self.part_event(part, customers(&conversation, part)?));
+        Ok(parts.iter().filter_map(wrote).collect())
     }
 
     fn merge(&self) -> Result<InboxEventBody, String> {
@@ -197,6 +171,42 @@ impl Notification<'_> {
             into: self.item_id()?,
         })
     }
+}
+
+/// What a webhook about the part says; None: none is sent, or it is for nobody.
+pub fn told(platform_id: &str, conversation: &str, part: &Part, or_at: Time) -> Option<InboxEvent> {
+    let body = reply(conversation, part).or_else(|| customers(conversation, part))?;
+    (!part.id.is_empty()).then(|| part_event(platform_id, part, or_at, body))
+}
+
+fn part_event(platform_id: &str, part: &Part, or_at: Time, body: InboxEventBody) -> InboxEvent {
+    let told = (part.created_at > 0).then(|| Time::from_unix_seconds(part.created_at));
+    InboxEvent {
+        platform_id: platform_id.to_owned(),
+        key: format!("part:{}", part.id),
+        at: told.unwrap_or(or_at),
+        body,
+    }
+}
+
+/// Words of the team for the customer.
+fn reply(conversation: &str, part: &Part) -> Option<InboxEventBody> {
+    let author = team_author(&part.author)?;
+    let has_words = !part.body.trim().is_empty() || !part.attachments.is_empty();
+    (is_spoken(&part.part_type) && has_words && !part.redacted).then(|| InboxEventBody::Reply {
+        conversation: conversation.to_owned(),
+        part: part.id.clone(),
+        author,
+        text: plain(&part.body),
+    })
+}
+
+fn customers(conversation: &str, part: &Part) -> Option<InboxEventBody> {
+    let is_customer = matches!(part.author.r#type.as_str(), "user" | "lead" | "contact");
+    is_customer.then(|| InboxEventBody::ContactWrote {
+        conversation: conversation.to_owned(),
+        part: part.id.clone(),
+    })
 }
 
 /// Apps of version 2.15 and later are told plain text, older ones HTML.

@@ -116,6 +116,21 @@ pub struct Message {
 #[derive(Debug, Deserialize)]
 pub struct Conversations {
     pub conversations: Vec<Conversation>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub pages: Pages,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Pages {
+    /// Absent on the last page; an address in old versions, which leads nowhere here.
+    #[serde(deserialize_with = "lenient")]
+    pub next: Option<NextPage>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct NextPage {
+    pub starting_after: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -124,6 +139,8 @@ pub struct Conversation {
     pub id: String,
     #[serde(default, deserialize_with = "lenient")]
     pub created_at: i64,
+    #[serde(default, deserialize_with = "lenient")]
+    pub updated_at: i64,
     #[serde(default, deserialize_with = "id")]
     pub admin_assignee_id: String,
     #[serde(default, deserialize_with = "lenient")]

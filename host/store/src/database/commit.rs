@@ -7,7 +7,7 @@ use mantle_model::ids::{ChannelId, IdentityId, LaneId, MessageId};
 use mantle_model::inbound::{DeliveryReport, Reach};
 
 use super::rows::{bytes, day, effect_number, reach_number, report_number};
-use super::{Context, accept, identities};
+use super::{Context, accept, identities, single};
 use crate::StoreError;
 use crate::lanes::{Attempt, Change, Effect, Ending, Hop};
 use crate::people::{ContactLink, ThreadLink};
@@ -43,6 +43,16 @@ async fn apply_one(tx: &mut Connection, context: &Context, place: Place, change:
         Change::Hop { seq, hop } => write_hop(tx, place, *seq, hop).await,
         Change::Contact(link) => link_contact(tx, link).await,
         Change::Thread(link) => link_thread(tx, link).await,
+        Change::Making {
+            workspace,
+            keys,
+            announced_at,
+        } => single::announce(tx, *workspace, keys, *announced_at).await,
+        Change::Made {
+            workspace,
+            keys,
+            remote_id,
+        } => single::made(tx, *workspace, keys, (remote_id.as_deref(), place.now)).await,
         Change::OwnPart { part } => own_part(tx, place, part).await,
         Change::Aliases { identity, aliases } => {
             let Some(identity) = identities::present(tx, *identity).await? else {

@@ -67,6 +67,7 @@ impl People for SqlStore {
     async fn relink_contact(&self, workspace: WorkspaceId, from: &str, into: Option<&str>) -> Result<u32, StoreError> {
         let (from, into) = (from.as_bytes().to_vec(), into.map(|into| into.as_bytes().to_vec()));
         self.write(async move |tx: &mut Connection| {
+            super::single::moved(tx, workspace, &from, into.as_deref()).await?;
             // The name written to a contact that is gone says nothing about the other one's.
             let moved = sql(r"update identity set contact = $3, written_name = null
                   where contact = $2 and channel_id in (select id from channel where workspace_id = $1)")

@@ -8,7 +8,10 @@ use crate::StoreError;
 use crate::sql::{Connection, built, sql};
 
 /// In order; the place in the list, from 1, is the version a database has after it. Released ones never change.
-const MIGRATIONS: &[&str] = &[include_str!("../../schema/sqlite/0001_start.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../schema/sqlite/0001_start.sql"),
+    include_str!("../../schema/sqlite/0002_single.sql"),
+];
 
 pub(super) async fn bring_up_to_date(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let have: i64 = sql("pragma user_version").scalar(&mut *connection).await?;

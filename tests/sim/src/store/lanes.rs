@@ -210,6 +210,16 @@ impl Memory {
                 }
             }
             Change::Thread(link) => self.link_thread(link)?,
+            Change::Making {
+                workspace,
+                keys,
+                announced_at,
+            } => self.making(workspace, keys, announced_at),
+            Change::Made {
+                workspace,
+                keys,
+                remote_id,
+            } => self.made(workspace, keys, at_seq(0), remote_id.as_deref()),
             Change::OwnPart { part } => {
                 let workspace = self
                     .channels

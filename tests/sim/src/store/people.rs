@@ -53,6 +53,7 @@ impl People for MemoryStore {
     async fn relink_contact(&self, workspace: WorkspaceId, from: &str, into: Option<&str>) -> Result<u32, StoreError> {
         let (from, into) = (from.to_owned(), into.map(str::to_owned));
         self.transact(move |memory, _| {
+            memory.moved(workspace, &from, into.as_deref());
             let Memory { people, channels, .. } = memory;
             let mut moved = 0;
             for (id, person) in people.iter_mut() {

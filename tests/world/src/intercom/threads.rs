@@ -31,7 +31,7 @@ fn part_id(state: &mut WorkspaceState) -> String {
 }
 
 /// The contact as an author, if it may write.
-fn contact_author(state: &WorkspaceState, id: &str) -> Option<Author> {
+pub(super) fn contact_author(state: &WorkspaceState, id: &str) -> Option<Author> {
     let known = state
         .contacts
         .get(id)

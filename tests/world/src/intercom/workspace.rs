@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::teammate::Teammate;
-use super::{Admin, ContactState, Conversation, Region, Workspace, WorkspaceState, people};
+use super::{Admin, ContactState, Conversation, Region, Workspace, WorkspaceState, people, threads};
 use crate::multipart::File;
 use crate::scene::random_hex;
 use crate::webhooks::Delivered;
@@ -143,6 +143,21 @@ impl Workspace {
     pub async fn merge_contacts(&self, from: &str, into: &str) -> Option<Delivered> {
         let item = self.with(|state| people::merge(state, from, into)).flatten()?;
         self.intercom.notify(&self.id, "contact.merged", item).await
+    }
+
+    /// A contact begins a conversation in Intercom's own messenger. Answers with its id.
+    pub async fn begin_conversation(&self, contact: &str, text: &str) -> String {
+        let now = self.intercom.0.scene.now();
+        let id = self.with(|state| {
+            let author = threads::contact_author(state, contact)?;
+            let source = threads::part(state, author, "comment", text, now);
+            Some(threads::start(state, contact, source, now))
+        });
+        let id = id.flatten().unwrap_or_default();
+        let item = json!({"type": "conversation", "id": id,
+            "source": {"id": "1", "author": {"type": "user", "id": contact}}});
+        self.intercom.notify(&self.id, "conversation.user.created", item).await;
+        id
     }
 
     /// A teammate deletes a conversation.

@@ -144,6 +144,14 @@ async fn in_14_telegram_shows_taps_and_where_a_customer_came_from() -> Result<()
     assert!(customer.starts("summer").await.delivered.is_good());
     bridge.quiet().await?;
     shows(&bridge, "[Came by the link with the mark “summer”]\n/start summer", 0)?;
+    assert!(customer.starts("winter").await.delivered.is_good());
+    bridge.quiet().await?;
+    let contacts = bridge.workspace().contacts();
+    let origin = &contacts[0]["custom_attributes"]["mantle_origin"];
+    assert_eq!(
+        origin, "Came by the link with the mark “summer”",
+        "the first touch stays"
+    );
     let below = json!({"message_id": 30, "date": bridge.world.scene().now(), "chat": {"id": 64, "type": "private"},
         "text": "Shall we?", "reply_markup": {"inline_keyboard": [[
             {"text": "No", "callback_data": "N_0"}, {"text": "Yes, please", "callback_data": "Y_1"}]]}});
@@ -246,6 +254,9 @@ async fn in_14_whatsapp_shows_places_cards_and_files() -> Result<()> {
         "[Came from the ad “Summer sale”: All blue ones https://fb.me/ad1]\nHello",
         0,
     )?;
+    let origin = |bridge: &Bridge| bridge.workspace().contacts()[0]["custom_attributes"]["mantle_origin"].clone();
+    let first = "Came from the ad “Summer sale”: All blue ones https://fb.me/ad1";
+    assert_eq!(origin(&bridge), first);
     customer.sends_location(53.35, -6.26, "Spire", "O'Connell Street").await;
     bridge.quiet().await?;
     shows(&bridge, &format!("Spire\nO'Connell Street\n{MAP}"), 0)?;
@@ -254,7 +265,7 @@ async fn in_14_whatsapp_shows_places_cards_and_files() -> Result<()> {
     shows(&bridge, "[Contact] Bob Builder\n+353 1 234 5678", 0)?;
     customer.sends_sticker(&samples::picture()).await;
     bridge.quiet().await?;
-    let part = shows(&bridge, "sticker.png", 1)?;
+    let part = shows(&bridge, "[Sticker]", 1)?;
     assert_eq!(part.files[0].bytes, samples::picture().bytes);
     assert_eq!(part.files[0].content_type, "image/png");
     customer.sends_voice(&samples::voice()).await;
