@@ -269,7 +269,7 @@ async fn at_3_an_upload_that_never_succeeds_is_a_note_after_a_day() -> Result<()
             .delivered,
     )?;
     bridge.at_rest().await?;
-    pass(&bridge, 5, Duration::from_secs(3)).await?;
+    pass(&bridge, 4, Duration::from_secs(3)).await?;
     assert!(texts_in(&bridge)?.contains(&"Again\n[attachment on its way]".to_owned()));
     bridge.world.intercom.faults().always_on("reply", Fault::Reset);
     pass(&bridge, 26, Duration::from_secs(3600)).await?;
