@@ -42,7 +42,7 @@ async fn waits_behind(manners: &[(Manner, &str)]) -> Result<()> {
 async fn c10_bad_certificates_are_refused_and_told_apart() -> Result<()> {
     waits_behind(&[
         (Manner::Expired, "its certificate has expired"),
-        (Manner::SelfSigned, "its certificate is not"),
+        (Manner::SelfSigned, "not signed by a known authority"),
         (Manner::WrongName, "its certificate is for another name"),
         (Manner::Old, "no common secure protocol"),
     ])

@@ -180,7 +180,8 @@ async fn misbehave(mut tls: TlsStream<TcpStream>, manner: Manner) -> Result<()> 
 
 fn certificates(folder: &Path) -> Result<Configs> {
     let request = |name: &str, host: &str, extra: &[&str]| {
-        let subject = format!("/CN={host}");
+        // Like no authority's that the machine trusts besides.
+        let subject = format!("/CN={name}.mantle-faults.test");
         let alternative = format!("subjectAltName=DNS:{host}");
         let key = format!("{name}.key");
         let mut arguments = vec!["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
