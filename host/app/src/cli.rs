@@ -2,7 +2,9 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong use. What a running host knows is asked from its API.
 
+mod backup;
 mod check;
+mod dead;
 mod doctor;
 mod output;
 mod plugin;
@@ -13,12 +15,16 @@ mod talk;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use mantle_model::clock::{Clock, SystemClock};
 
 use crate::config::DEFAULT_FILE;
 use output::Output;
+
+/// How long the end of the process waits for threads that nobody waits for any more.
+const LEFT_BEHIND_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// Carries messages between messaging channels and an Intercom inbox, both ways.
 #[derive(Debug, Parser)]
@@ -71,10 +77,33 @@ enum Command {
         #[command(subcommand)]
         command: ChannelCommand,
     },
-    /// Messages that were given up.
+    /// Messages that were given up, and raw hooks that nobody could read.
     Dead {
         #[command(subcommand)]
         command: DeadCommand,
+    },
+    /// Write the database and its files into one file, while the host works. For SQLite.
+    Backup {
+        /// The file to write; it must not exist.
+        file: PathBuf,
+        /// Seal the backup with this key: a file of 64 hexadecimal digits (openssl rand -hex 32).
+        #[arg(long, value_name = "FILE")]
+        key_file: Option<PathBuf>,
+    },
+    /// Put a backup into an empty data folder, so that the host looks before it writes anything again.
+    Restore {
+        /// A file of `mantle backup`.
+        #[arg(required_unless_present = "reconcile", conflicts_with = "reconcile")]
+        file: Option<PathBuf>,
+        /// The key that the backup is sealed with.
+        #[arg(long, value_name = "FILE", conflicts_with = "reconcile")]
+        key_file: Option<PathBuf>,
+        /// The database was put back by other tools (pg_restore, Litestream): only note that it is an old one.
+        #[arg(long, requires = "taken_at")]
+        reconcile: bool,
+        /// With `--reconcile`: the moment that the database shows, such as 2026-11-20T08:00:00Z.
+        #[arg(long, value_name = "TIME", requires = "reconcile")]
+        taken_at: Option<String>,
     },
 }
 
@@ -131,16 +160,21 @@ enum ChannelCommand {
 
 #[derive(Debug, Subcommand)]
 enum DeadCommand {
-    /// Dead, failed and parked messages, newest first.
-    List,
-    /// Put a message in line again, or all dead ones.
+    /// Dead, failed, unknown and parked ones, oldest first.
+    List {
+        #[command(flatten)]
+        narrowed: dead::Narrowed,
+    },
+    /// Put a message in line again, or all that are dead or parked, the oldest first.
     Replay {
-        /// `msg_…`
+        /// `msg_…`, or `rcp_…` of a raw hook whose connector was mended.
         #[arg(required_unless_present = "all")]
         message: Option<String>,
-        /// Every dead message.
+        /// Every dead message and parked hook; narrow them with the options below.
         #[arg(long, conflicts_with = "message")]
         all: bool,
+        #[command(flatten)]
+        narrowed: dead::Narrowed,
     },
 }
 
@@ -175,6 +209,8 @@ pub fn main_by(clock: Arc<dyn Clock>) -> ExitCode {
         }
     };
     let outcome = runtime.block_on(run(&cli, clock, &output));
+    // What still runs on a thread of its own, such as a call that was given up, is not waited for.
+    runtime.shutdown_timeout(LEFT_BEHIND_TIME_MAX);
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -222,8 +258,21 @@ async fn run(cli: &Cli, clock: Arc<dyn Clock>, output: &Output) -> anyhow::Resul
             }
         },
         Command::Dead { command } => match command {
-            DeadCommand::List => talk::dead(common, output).await,
-            DeadCommand::Replay { message, .. } => talk::replay(common, message.as_deref(), output).await,
+            DeadCommand::List { narrowed } => dead::list(common, narrowed, output).await,
+            DeadCommand::Replay { message, narrowed, .. } => {
+                dead::replay(common, message.as_deref(), narrowed, output).await
+            }
+        },
+        Command::Backup { file, key_file } => backup::make(common, file, key_file.as_deref(), output).await,
+        Command::Restore {
+            file,
+            key_file,
+            taken_at,
+            ..
+        } => match (file, taken_at) {
+            (Some(file), _) => backup::restore(common, file, key_file.as_deref(), output).await,
+            (None, Some(taken_at)) => backup::reconcile(common, taken_at, output).await,
+            (None, None) => anyhow::bail!("Name the file to restore, or use `--reconcile --taken-at TIME`."),
         },
     }
 }

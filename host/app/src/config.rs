@@ -14,6 +14,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use mantle_flow::upkeep::Retention;
 use mantle_model::secret::Secret;
 use mantle_sandbox::PluginEntry;
 use url::Url;
@@ -46,6 +47,8 @@ pub struct Fixed {
     /// The SQLite file.
     pub database: PathBuf,
     pub key_file: PathBuf,
+    /// How long messages and files are kept.
+    pub retention: Retention,
 }
 
 #[derive(Debug, Clone)]

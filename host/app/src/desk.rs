@@ -12,7 +12,7 @@ use mantle_flow::shelf::StoreShelf;
 use mantle_flow::workspaces::{self, WorkspaceError};
 use mantle_flow::{Flow, HookAnswer, inbound, outbound};
 use mantle_model::hook::Hook;
-use mantle_model::ids::{ChannelId, MediaId, MessageId, WorkspaceId};
+use mantle_model::ids::{ChannelId, MediaId, MessageId, ReceiptId, WorkspaceId};
 use mantle_model::inbound::Notice;
 use mantle_model::secret::Secret;
 use mantle_sandbox::{Shelf, ShelfError, Template};
@@ -171,6 +171,11 @@ impl Desk for HostDesk {
 
     async fn resend(&self, attempt: MessageId) -> Result<Option<MessageId>, DeskError> {
         resend::follow(&self.flow, attempt).await.map_err(store_error)
+    }
+
+    async fn read_hook_again(&self, hook: ReceiptId) -> Result<(), DeskError> {
+        let again = self.flow.store().read_hook_again(hook, self.flow.now()).await;
+        again.map_err(store_error)
     }
 
     async fn file(&self, id: MediaId) -> Result<Option<OpenFile>, DeskError> {

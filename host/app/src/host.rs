@@ -15,7 +15,8 @@ use mantle_egress::{Egress, EgressConfig, EgressError};
 use mantle_flow::connector::Catalog;
 use mantle_flow::metrics::Metrics;
 use mantle_flow::shelf::StoreShelf;
-use mantle_flow::{Flow, FlowParts, worker};
+use mantle_flow::upkeep::{self, Retention};
+use mantle_flow::{Flow, FlowParts, restored, worker};
 use mantle_inbox::Inbox;
 use mantle_inbox::intercom::{Intercom, IntercomConfig};
 use mantle_model::clock::{Clock, SystemClock};
@@ -28,11 +29,12 @@ use mantle_store::keyed::Keyed;
 use mantle_store::seal::Key;
 use mantle_store::{Database, Store, StoreConfig};
 use mantle_web::desk::{Configuration, Desk};
+use mantle_web::figures::StoreFigures;
 use mantle_web::media::MediaLinks;
 use mantle_web::metrics::HttpMetrics;
 use mantle_web::resend::ResendLinks;
 use mantle_web::server::{Stop, serve};
-use mantle_web::{Front, Pulse};
+use mantle_web::{Beat, Front, Pulse};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -41,16 +43,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::catalog::{LiveCatalog, Workshop};
+use crate::commits::CommitMetrics;
 use crate::config::{self, Fixed, HostConfig, Live};
 use crate::desk::HostDesk;
+use crate::systemd;
 use crate::watch::Watch;
 
 /// How often a small write proves that the disk takes messages.
-const PULSE_EVERY: Duration = Duration::from_secs(4);
+const PULSE_EVERY: Duration = Duration::from_secs(2);
 /// The channel under which that write lies: none that exists.
 const PULSE_CHANNEL: ChannelId = ChannelId(0);
-/// What was begun may take so long to end once the host stops; then it is given back to the store.
-const FINISH_TIME_MAX: Duration = Duration::from_secs(20);
+/// From the word to stop until the host has stopped: requests and turns under way may take so long to end; what has
+/// not ended then is dropped and found again at the next start. Below the 30 s that Kubernetes grants by default.
+pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(25);
 
 /// The value of an environment variable, if it is set.
 pub type Variables = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -104,10 +109,14 @@ impl Host {
             .clone()
             .unwrap_or_else(|| format!("http://{addr}"));
         let rooms = Rooms::make(&config, &surroundings, &public_url).await?;
+        restored::reconcile(&rooms.flow)
+            .await
+            .context("What a restore left in doubt could not be written down, so no work may begin")?;
         tracing::info!(
             "Mantle {} listens at {addr}, known as {public_url}",
             env!("CARGO_PKG_VERSION")
         );
+        systemd::notify("READY=1");
         Ok(Running::begin(config, surroundings, rooms, listener, addr))
     }
 }
@@ -158,6 +167,8 @@ impl Rooms {
         let intercom = Arc::new(Intercom::new(app, Arc::clone(clock)));
         let mut registry = Registry::default();
         let http = HttpMetrics::register(&mut registry);
+        let figures = StoreFigures::register(&mut registry);
+        CommitMetrics::register(&mut registry).watch(&store);
         let flow = Flow::open(FlowParts {
             store: Arc::clone(&store) as Arc<dyn Store>,
             catalog: Arc::clone(&catalog) as Arc<dyn Catalog>,
@@ -192,6 +203,7 @@ impl Rooms {
             admin_token: surroundings.admin_token.clone(),
             registry: Arc::new(registry),
             http,
+            figures,
             pulse: Pulse::default(),
             tasks: TaskTracker::new(),
             under_way: Mutex::new(HashSet::new()),
@@ -205,7 +217,11 @@ impl Rooms {
     }
 }
 
-async fn open_store(fixed: &Fixed, clock: &Arc<dyn Clock>, ids: &Arc<IdSource>) -> Result<(Arc<SqlStore>, Key)> {
+pub(crate) async fn open_store(
+    fixed: &Fixed,
+    clock: &Arc<dyn Clock>,
+    ids: &Arc<IdSource>,
+) -> Result<(Arc<SqlStore>, Key)> {
     for folder in [Some(fixed.data_dir.as_path()), fixed.key_file.parent()]
         .into_iter()
         .flatten()
@@ -276,7 +292,14 @@ impl Running {
         ));
         let work = worker::run(Arc::clone(&flow), rest.clone(), stop.force.clone());
         let worker = tokio::spawn(watched("the worker", Arc::clone(&failed), work));
-        tasks.spawn(pulse(Arc::clone(&front), Arc::clone(&store), rest.clone()));
+        let beat = Heart {
+            front: Arc::clone(&front),
+            flow: Arc::clone(&flow),
+            store: Arc::clone(&store),
+            data_dir: config.fixed.data_dir.clone(),
+        };
+        tasks.spawn(beat.beat_until(rest.clone()));
+        tasks.spawn(look_after(Arc::clone(&flow), config.fixed.retention, rest.clone()));
         let files = watched_files(&config);
         let reload = Arc::new(Reload {
             file: config.file,
@@ -317,25 +340,49 @@ impl Running {
         self.failed.notified().await;
     }
 
-    /// From the outside in: no more connections, requests end, work under way ends or is given back.
+    /// From the outside in: no more connections, requests end, work under way ends or is given back. What has not
+    /// ended within [`DRAIN_TIME_MAX`], or when it is forced, is dropped and found again at the next start.
     pub async fn stop(self) {
+        self.front.pulse.drain();
+        systemd::notify("STOPPING=1");
+        let force = self.stop.force.clone();
+        let late = tokio::spawn({
+            let force = force.clone();
+            async move {
+                tokio::time::sleep(DRAIN_TIME_MAX).await;
+                tracing::warn!("Not all has ended within {DRAIN_TIME_MAX:?}; the rest is dropped and found again");
+                force.cancel();
+            }
+        });
         self.stop.stop.cancel();
         let _ = self.server.await;
-        self.front.tasks.close();
-        self.front.tasks.wait().await;
-        self.flow.drain().await;
+        unless(&force, async {
+            self.front.tasks.close();
+            self.front.tasks.wait().await;
+            self.flow.drain().await;
+        })
+        .await;
         self.rest.cancel();
         self.tasks.close();
-        self.tasks.wait().await;
-        let force = self.stop.force.clone();
-        let worker = self.worker;
-        tokio::pin!(worker);
-        if tokio::time::timeout(FINISH_TIME_MAX, &mut worker).await.is_err() {
-            force.cancel();
-            let _ = worker.await;
-        }
+        // Each of them ends at the word; the worker ends its turns, or drops them when it is forced.
+        unless(&force, self.tasks.wait()).await;
+        let _ = self.worker.await;
+        late.abort();
         tracing::info!("Stopped");
     }
+}
+
+/// Waits for it, but not when the end is forced.
+async fn unless(force: &CancellationToken, ended: impl Future<Output = ()>) {
+    tokio::select! {
+        biased;
+        () = force.cancelled() => {}
+        () = ended => {}
+    }
+}
+
+async fn look_after(flow: Arc<Flow>, retention: Retention, rest: CancellationToken) {
+    upkeep::run(&flow, retention, rest).await;
 }
 
 /// A part that crashes or ends early stops the process rather than leaving half a host.
@@ -354,22 +401,47 @@ async fn watched(what: &'static str, failed: Arc<Notify>, part: impl Future<Outp
     guard.2 = false;
 }
 
-async fn pulse(front: Arc<Front>, store: Arc<SqlStore>, rest: CancellationToken) {
-    loop {
-        let now = front.clock.now();
-        let value = now.unix_ms().to_be_bytes();
-        let written = store
-            .kv_set(PULSE_CHANNEL, "pulse", None, Some(&value), None, now)
-            .await;
-        front
-            .pulse
-            .beat(written.map(drop).map_err(|error| format!("A write failed: {error}.")));
-        tokio::select! {
-            biased;
-            () = rest.cancelled() => return,
-            () = tokio::time::sleep(PULSE_EVERY) => {}
+/// What shows every other second that the host is alive and able.
+struct Heart {
+    front: Arc<Front>,
+    flow: Arc<Flow>,
+    store: Arc<SqlStore>,
+    data_dir: PathBuf,
+}
+
+impl Heart {
+    async fn beat_until(self, rest: CancellationToken) {
+        loop {
+            let now = self.front.clock.now();
+            let value = now.unix_ms().to_be_bytes();
+            let write = self.store.kv_set(PULSE_CHANNEL, "pulse", None, Some(&value), None, now);
+            let written = tokio::select! {
+                biased;
+                () = rest.cancelled() => return,
+                written = write => written,
+            };
+            let well = written.is_ok();
+            self.front.pulse.beat(Beat {
+                written: written.map(drop).map_err(|error| format!("A write failed: {error}.")),
+                worked: self.flow.worked_at(),
+                disk_free: disk_free(&self.data_dir),
+            });
+            if well {
+                systemd::notify("WATCHDOG=1");
+            }
+            tokio::select! {
+                biased;
+                () = rest.cancelled() => return,
+                () = tokio::time::sleep(PULSE_EVERY) => {}
+            }
         }
     }
+}
+
+/// Bytes that the host's user may still write; None: the system does not tell.
+fn disk_free(folder: &std::path::Path) -> Option<u64> {
+    let told = rustix::fs::statvfs(folder).ok()?;
+    Some(told.f_bavail.saturating_mul(told.f_frsize))
 }
 
 /// How a changed configuration is taken on.

@@ -5,9 +5,11 @@
 
 pub mod catalog;
 pub mod cli;
+mod commits;
 pub mod config;
 mod desk;
 pub mod host;
 pub mod no_shelf;
+mod systemd;
 mod telemetry;
 mod watch;

@@ -31,7 +31,7 @@ use mantle_store::intake::{NewEvent, NewReceipt, Origin, ReceiptState, Unparsed}
 use crate::connector::Connector;
 use crate::job::{Job, Stop, Turn};
 use crate::payload::InPayload;
-use crate::{Flow, HookAnswer};
+use crate::{Flow, HookAnswer, outbound};
 
 /// When a hook that could not be read is tried again first; each further wait is twice as long.
 const REPARSE_WAIT: Duration = Duration::from_secs(10);
@@ -247,13 +247,12 @@ fn unread(flow: &Flow, tries: u32, problem: String) -> ReceiptState {
 
 /// Reads a kept hook again. Called by the chores.
 pub(crate) async fn read_again(flow: &Flow, kept: Unparsed) -> Result<(), StoreError> {
-    let Origin::Channel(id) = kept.origin else {
-        let problem = "a webhook of the inbox is not read again".to_owned();
-        return flow
-            .store()
-            .reparsed(kept.id, ReceiptState::Parked { problem }, Vec::new())
-            .await
-            .map(drop);
+    let id = match kept.origin {
+        Origin::Channel(id) => id,
+        Origin::Workspace(id) => {
+            let (state, events) = outbound::read_again(flow, id, &kept.hook).await?;
+            return flow.store().reparsed(kept.id, state, events).await.map(drop);
+        }
     };
     let tries = kept.tries + 1;
     let (state, events) = match flow.directory().channel(id) {

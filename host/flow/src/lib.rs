@@ -18,15 +18,17 @@ mod note;
 mod one_at_a_time;
 pub mod outbound;
 pub mod payload;
+pub mod restored;
 pub mod retry;
 pub mod shelf;
 mod sweep;
+pub mod upkeep;
 pub mod worker;
 pub mod workspaces;
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use mantle_inbox::{Access, ChannelLabel, Inbox};
@@ -36,6 +38,7 @@ use mantle_model::ids::{IdSource, MessageId};
 use mantle_model::inbound::Notice;
 use mantle_sandbox::{ChannelContext, Shelf};
 use mantle_store::directory::{Channel, Platform, Workspace};
+use mantle_store::upkeep::Restored;
 use mantle_store::{Store, StoreError};
 use tokio_util::task::TaskTracker;
 
@@ -80,6 +83,10 @@ pub struct Flow {
     misfits: Misfits,
     making: OneAtATime,
     sweeps: Sweeps,
+    /// Since when the database is a restored one.
+    restore: OnceLock<Restored>,
+    /// When the worker last looked for work.
+    worked: Mutex<Instant>,
 }
 
 /// What the caller of a hook is told.
@@ -129,6 +136,8 @@ impl Flow {
             misfits: Misfits::default(),
             making: OneAtATime::default(),
             sweeps: Sweeps::default(),
+            restore: OnceLock::new(),
+            worked: Mutex::new(Instant::now()),
         }))
     }
 
@@ -191,6 +200,25 @@ impl Flow {
     pub async fn drain(&self) {
         self.receiving.close();
         self.receiving.wait().await;
+    }
+
+    /// When the worker last looked for work: it does so every other second at least.
+    #[must_use]
+    pub fn worked_at(&self) -> Instant {
+        *self.worked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn looked_for_work(&self) {
+        *self.worked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    pub(crate) fn remember_restore(&self, restored: Restored) {
+        // A second word on it would say the same.
+        let _ = self.restore.set(restored);
+    }
+
+    pub(crate) fn restore(&self) -> Option<Restored> {
+        self.restore.get().copied()
     }
 
     pub(crate) fn shelf(&self) -> &dyn Shelf {

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use mantle_inbox::{InboxEvent, InboxEventBody};
 use mantle_model::clock::Time;
 use mantle_model::hook::Hook;
-use mantle_model::ids::ReceiptId;
+use mantle_model::ids::{ReceiptId, WorkspaceId};
 use mantle_store::StoreError;
 use mantle_store::directory::{Platform, Workspace};
 use mantle_store::intake::{Direction, LaneKey, NewEvent, NewReceipt, Origin, ReceiptState};
@@ -219,6 +219,32 @@ async fn keep(
     flow.store().accept(receipt, events).await?;
     flow.metrics().receipt(&workspace.id, result);
     Ok(())
+}
+
+/// Reads a parked webhook again at a person's word: a newer release may know its form. It was proven when it came.
+pub(crate) async fn read_again(
+    flow: &Flow,
+    workspace: WorkspaceId,
+    hook: &Hook,
+) -> Result<(ReceiptState, Vec<NewEvent>), StoreError> {
+    let parked = |problem: String| (ReceiptState::Parked { problem }, Vec::new());
+    let Some(workspace) = flow.directory().workspace(workspace) else {
+        return Ok(parked("the workspace is gone".to_owned()));
+    };
+    let Some(inbox) = flow.inbox(workspace.platform) else {
+        return Ok(parked("the workspace's inbox is not set up on this host".to_owned()));
+    };
+    let told = match inbox.parse_webhook(&hook.body) {
+        Ok(told) => told,
+        Err(problem) => return Ok(parked(problem)),
+    };
+    let mut events = Vec::new();
+    for event in told {
+        if let Some(workspace) = flow.directory().workspace_of(workspace.platform, &event.platform_id) {
+            events.extend(judge(flow, &workspace, event).await?);
+        }
+    }
+    Ok((ReceiptState::Parsed, events))
 }
 
 fn platform_word(platform: Platform) -> &'static str {

@@ -54,6 +54,7 @@ pub async fn run(flow: Arc<Flow>, soft: CancellationToken, hard: CancellationTok
 
 async fn claim_loop(flow: &Arc<Flow>, held: &Held, turns: &mut JoinSet<()>, soft: &CancellationToken) {
     while !soft.is_cancelled() {
+        flow.looked_for_work();
         while turns.try_join_next().is_some() {}
         let free = LANES_AT_ONCE.saturating_sub(turns.len());
         let claimed = if free == 0 {

@@ -4,10 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::inbound::DeliveryReport;
 
-/// Of a message on its way to the inbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// Of a message on its way to the inbox. Ordered: it only moves on, but that a person puts it in line again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InboundState {
+    /// The raw hook is on disk; its connector could not read it yet and is asked again.
+    Received,
     /// On disk, waiting for its turn.
     Stored,
     /// In the inbox.

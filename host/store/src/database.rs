@@ -17,17 +17,19 @@ mod lanes;
 mod ledger;
 mod open;
 mod people;
+mod prune;
 mod replay;
 mod rows;
 mod schema;
 mod secrets;
 mod single;
 mod states;
+mod upkeep;
 mod writer;
 
 use std::fmt;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mantle_model::clock::{Clock, Time};
@@ -39,7 +41,7 @@ use self::writer::{Patience, Writer};
 use crate::media::Files;
 use crate::seal::Key;
 use crate::sql::{Connection, Pool};
-use crate::{Database, StoreConfig, StoreError};
+use crate::{Commit, Database, StoreConfig, StoreError};
 
 /// The store in a database. Dropping it waits for the batch in the writer's hands.
 pub struct SqlStore {
@@ -50,6 +52,8 @@ pub struct SqlStore {
     key: Key,
     files: Files,
     context: Context,
+    /// The write-ahead log.
+    log: PathBuf,
     _lock: File,
 }
 
@@ -101,6 +105,7 @@ impl SqlStore {
                 clock: config.clock,
                 ids: config.ids,
             },
+            log: log_of(path),
             _lock: lock,
         }))
     }
@@ -120,6 +125,16 @@ impl SqlStore {
         &self.files
     }
 
+    /// Has every group of writes told, from now on. The first to ask is told.
+    pub fn watch_commits(&self, watcher: impl Fn(Commit) + Send + Sync + 'static) {
+        self.writer.watch(Box::new(watcher));
+    }
+
+    /// Size of the write-ahead log; none is there before the first write.
+    fn log_bytes(&self) -> u64 {
+        std::fs::metadata(&self.log).map_or(0, |log| log.len())
+    }
+
     /// One write that nothing in memory follows from.
     async fn write<T, F>(&self, apply: F) -> Result<T, StoreError>
     where
@@ -128,4 +143,10 @@ impl SqlStore {
     {
         self.writer.submit(Patience::Sender, 0, apply, |_| ()).await
     }
+}
+
+fn log_of(database: &Path) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push("-wal");
+    PathBuf::from(name)
 }

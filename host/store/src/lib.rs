@@ -5,6 +5,7 @@
 //! commit of unknown outcome may be repeated. What a message means is opaque here: payloads are bytes.
 //! Knows nothing of HTTP, providers, inboxes or sandboxes. Alone names sqlx and cap-std.
 
+pub mod backup;
 pub mod database;
 pub mod directory;
 mod folder;
@@ -18,9 +19,11 @@ pub mod seal;
 pub mod single;
 mod sql;
 pub mod testing;
+pub mod upkeep;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mantle_model::clock::Clock;
 use mantle_model::ids::{ChannelId, IdSource, MessageId, WorkspaceId};
@@ -35,6 +38,18 @@ pub struct StoreConfig {
     pub key: seal::Key,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<IdSource>,
+}
+
+/// One group of writes that reached the disk.
+#[derive(Debug, Clone, Copy)]
+pub struct Commit {
+    pub jobs: u32,
+    /// From the first statement to the disk.
+    pub whole: Duration,
+    /// The end alone: the disk's sync.
+    pub sync: Duration,
+    /// What waits behind it.
+    pub queued_bytes: usize,
 }
 
 /// Which database. PostgreSQL becomes a second case with a module and a schema folder of its own.
@@ -71,7 +86,14 @@ impl Database {
 
 /// Everything the host asks of its database. SQLite implements it now, PostgreSQL later, one suite tests both.
 pub trait Store:
-    intake::Intake + lanes::Lanes + people::People + single::Single + ledger::Ledger + directory::Directory + keyed::Keyed
+    intake::Intake
+    + lanes::Lanes
+    + people::People
+    + single::Single
+    + ledger::Ledger
+    + directory::Directory
+    + keyed::Keyed
+    + upkeep::Upkeep
 {
 }
 
@@ -83,6 +105,7 @@ impl<T> Store for T where
         + ledger::Ledger
         + directory::Directory
         + keyed::Keyed
+        + upkeep::Upkeep
 {
 }
 

@@ -58,24 +58,40 @@ impl Key {
             path: path.display().to_string(),
             source,
         };
-        match File::open(path) {
-            Ok(mut file) => {
-                let mut text = String::new();
-                file.read_to_string(&mut text).map_err(io)?;
-                let mut key = [0; 32];
-                hex::decode_to_slice(text.trim(), &mut key).map_err(|_| KeyError::Malformed {
-                    path: path.display().to_string(),
-                })?;
-                Ok(Self(key))
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        match Self::load(path) {
+            Err(KeyError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 let mut key = [0; 32];
                 getrandom::fill(&mut key).map_err(KeyError::Random)?;
                 create(path, &key).map_err(io)?;
                 Ok(Self(key))
             }
-            Err(error) => Err(io(error)),
+            other => other,
         }
+    }
+
+    /// Reads the key.
+    ///
+    /// # Errors
+    /// There is no such file, it cannot be read, or holds something else.
+    pub fn load(path: &Path) -> Result<Self, KeyError> {
+        let mut text = String::new();
+        File::open(path)
+            .and_then(|mut file| file.read_to_string(&mut text))
+            .map_err(|source| KeyError::Io {
+                path: path.display().to_string(),
+                source,
+            })?;
+        let mut key = [0; 32];
+        hex::decode_to_slice(text.trim(), &mut key).map_err(|_| KeyError::Malformed {
+            path: path.display().to_string(),
+        })?;
+        Ok(Self(key))
+    }
+
+    /// Tells whether two keys are the same without telling the key.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        hex::encode(&self.derive("fingerprint")[..8])
     }
 
     /// A key for another purpose than sealing, such as signing the addresses of files; tells nothing of this one.

@@ -10,6 +10,7 @@ mod error;
 mod gate;
 mod input;
 pub mod messages;
+mod parked;
 pub mod plugins;
 pub mod templates;
 pub mod workspaces;

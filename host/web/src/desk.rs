@@ -8,7 +8,7 @@ use futures_util::stream::BoxStream;
 use mantle_flow::HookAnswer;
 use mantle_flow::outbound::resend::Offer;
 use mantle_model::hook::Hook;
-use mantle_model::ids::{ChannelId, MediaId, MessageId, WorkspaceId};
+use mantle_model::ids::{ChannelId, MediaId, MessageId, ReceiptId, WorkspaceId};
 use mantle_model::inbound::Notice;
 use mantle_model::secret::Secret;
 use mantle_store::directory::{Channel, ChannelSettings, Workspace, WorkspaceSettings};
@@ -113,6 +113,8 @@ pub trait Desk: Send + Sync {
     async fn templates(&self, id: ChannelId) -> Result<Vec<TemplateBody>, DeskError>;
 
     async fn replay(&self, message: MessageId) -> Result<MessageId, DeskError>;
+    /// Has a raw hook read again that no connector could read.
+    async fn read_hook_again(&self, hook: ReceiptId) -> Result<(), DeskError>;
 
     /// What a link to send this attempt's message again offers; None: it is not there any more.
     async fn resend_offer(&self, attempt: MessageId) -> Result<Option<Offer>, DeskError>;

@@ -8,6 +8,7 @@
 pub mod api;
 mod body;
 pub mod desk;
+pub mod figures;
 mod hooks;
 pub mod limits;
 pub mod media;
@@ -30,9 +31,10 @@ use prometheus_client::registry::Registry;
 use tokio_util::task::TaskTracker;
 
 use crate::desk::Desk;
+use crate::figures::StoreFigures;
 use crate::media::MediaLinks;
 use crate::metrics::HttpMetrics;
-pub use crate::operations::Pulse;
+pub use crate::operations::{Beat, Pulse};
 use crate::resend::ResendLinks;
 
 /// What every request may use.
@@ -47,6 +49,8 @@ pub struct Front {
     /// Everything that `/metrics` shows, [`HttpMetrics`] included.
     pub registry: Arc<Registry>,
     pub http: HttpMetrics,
+    /// How the store stands; read when the metrics are.
+    pub figures: StoreFigures,
     pub pulse: Pulse,
     /// Requests under way, which outlive callers that hang up.
     pub tasks: TaskTracker,

@@ -38,5 +38,13 @@ pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 pub const PAGE_ROWS_MAX: u32 = 200;
 /// Messages of one page when nobody says.
 pub const PAGE_ROWS: u32 = 50;
-/// The probe writes every few seconds; silence for longer means that the disk or the writer stands still.
-pub const PULSE_AGE_MAX: Duration = Duration::from_secs(15);
+/// The probe writes every other second; silence for longer means that messages are not kept now.
+pub const PULSE_AGE_MAX: Duration = Duration::from_secs(10);
+/// A writer or worker that has not moved for so long stands still for good: a slow disk takes seconds, not this. Worth
+/// a new start, which costs less than a second.
+pub const ALIVE_AGE_MAX: Duration = Duration::from_secs(30);
+/// Below this much room on the disk, in bytes, no new messages are asked for: what is under way still has to be
+/// written, and the write-ahead log grows while it is.
+pub const DISK_RESERVE_BYTES: u64 = 64 << 20;
+/// The store's figures are read at most this often, however often the metrics are.
+pub const FIGURES_EVERY: Duration = Duration::from_secs(2);

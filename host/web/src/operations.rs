@@ -1,5 +1,6 @@
 //! Health, metrics, and the page that says what this is.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -13,27 +14,103 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::Front;
-use crate::limits::PULSE_AGE_MAX;
+use crate::limits::{ALIVE_AGE_MAX, DISK_RESERVE_BYTES, PULSE_AGE_MAX};
 
-/// Whether the host can keep what it is given: the outcome of the latest write to the disk.
+/// Whether the host is at work and can keep what it is given. Written by the host every other second.
 #[derive(Debug, Default)]
-pub struct Pulse(Mutex<Option<(Instant, Result<(), String>)>>);
+pub struct Pulse {
+    state: Mutex<Vital>,
+    draining: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Vital {
+    /// When the latest small write came back, well or not: the writer's thread lives.
+    answered: Option<Instant>,
+    /// When it was last on disk.
+    committed: Option<Instant>,
+    /// What the latest one was refused for.
+    problem: Option<String>,
+    /// When the worker last looked for work.
+    worked: Option<Instant>,
+    /// Left on the disk of the data folder.
+    disk_free: Option<u64>,
+}
+
+/// What one beat found.
+#[derive(Debug)]
+pub struct Beat {
+    /// The outcome of a small committed write.
+    pub written: Result<(), String>,
+    /// When the worker last looked for work.
+    pub worked: Instant,
+    /// Bytes left on the disk of the data folder; None: the system does not tell.
+    pub disk_free: Option<u64>,
+}
 
 impl Pulse {
-    /// Called every few seconds with the outcome of a committed write.
-    pub fn beat(&self, outcome: Result<(), String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), outcome));
+    /// Called every few seconds.
+    pub fn beat(&self, beat: Beat) {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.answered = Some(now);
+        state.worked = Some(beat.worked);
+        state.disk_free = beat.disk_free;
+        match beat.written {
+            Ok(()) => {
+                state.committed = Some(now);
+                state.problem = None;
+            }
+            Err(problem) => state.problem = Some(problem),
+        }
     }
 
-    fn problem(&self) -> Option<String> {
-        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            None => Some("Nothing has been written yet.".to_owned()),
-            Some((_, Err(problem))) => Some(problem.clone()),
-            Some((at, Ok(()))) if at.elapsed() > PULSE_AGE_MAX => {
-                Some(format!("The last write was {} s ago.", at.elapsed().as_secs()))
-            }
-            Some((_, Ok(()))) => None,
+    /// The host has been told to stop: whoever balances load should look elsewhere.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    fn draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, Vital> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why the process should be started again; None: it lives. A host that has just begun lives too.
+    fn dead(&self) -> Option<String> {
+        let state = self.state();
+        let late = |at: Option<Instant>| at.map(|at| at.elapsed()).filter(|age| *age > ALIVE_AGE_MAX);
+        if let Some(age) = late(state.answered) {
+            return Some(format!(
+                "The writer of the database has not answered for {} s.",
+                age.as_secs()
+            ));
         }
+        late(state.worked).map(|age| format!("The worker has not looked for work for {} s.", age.as_secs()))
+    }
+
+    /// Why no message should be sent here now.
+    fn problem(&self) -> Option<String> {
+        if self.draining() {
+            return Some("The host is stopping.".to_owned());
+        }
+        let state = self.state();
+        if let Some(problem) = &state.problem {
+            return Some(problem.clone());
+        }
+        match state.committed {
+            None => return Some("Nothing has been written yet.".to_owned()),
+            Some(at) if at.elapsed() > PULSE_AGE_MAX => {
+                return Some(format!("The last write was {} s ago.", at.elapsed().as_secs()));
+            }
+            Some(_) => {}
+        }
+        let free = state.disk_free.filter(|free| *free < DISK_RESERVE_BYTES)?;
+        Some(format!(
+            "The disk of the data folder has {free} bytes left, less than the reserve of {DISK_RESERVE_BYTES}."
+        ))
     }
 }
 
@@ -42,9 +119,14 @@ struct Readiness {
     ready: bool,
     /// `ok`, or what is wrong.
     store: String,
+    /// Told to stop: what is under way ends, nothing new is taken.
+    draining: bool,
     /// Events taken in and not yet passed on.
     #[serde(skip_serializing_if = "Option::is_none")]
     backlog: Option<u64>,
+    /// Bytes left on the disk of the data folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_free_bytes: Option<u64>,
     /// `applied`, or `refused`: the file on disk has problems and the host runs on with an earlier one.
     configuration: &'static str,
     /// Names of enabled plugins that are not loaded.
@@ -52,9 +134,13 @@ struct Readiness {
     version: &'static str,
 }
 
-/// The process answers; nothing more is promised.
-pub(crate) async fn livez() -> &'static str {
-    "ok\n"
+/// The process answers, its writer and its worker move: otherwise only a new start helps. A full disk or a database
+/// that is away is no reason to be started again; that is what readiness is for.
+pub(crate) async fn livez(State(front): State<Arc<Front>>) -> Response {
+    match front.pulse.dead() {
+        None => "ok\n".into_response(),
+        Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, format!("{problem}\n")).into_response(),
+    }
 }
 
 /// Ready is who can keep a message: a refused plugin or a bad file does not turn traffic away.
@@ -66,10 +152,13 @@ pub(crate) async fn readyz(State(front): State<Arc<Front>>) -> Response {
             .err()
             .map(|_| "The database cannot be read.".to_owned())
     });
+    let disk_free_bytes = front.pulse.state().disk_free;
     let readiness = Readiness {
         ready: problem.is_none(),
         store: problem.unwrap_or_else(|| "ok".to_owned()),
+        draining: front.pulse.draining(),
         backlog: backlog.ok(),
+        disk_free_bytes,
         configuration: if front.desk.configuration().problems.is_empty() {
             "applied"
         } else {
@@ -95,6 +184,7 @@ pub(crate) async fn readyz(State(front): State<Arc<Front>>) -> Response {
 }
 
 pub(crate) async fn metrics(State(front): State<Arc<Front>>) -> Response {
+    front.figures.refresh(&front).await;
     let mut text = String::new();
     if prometheus_client::encoding::text::encode(&mut text, &front.registry).is_err() {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
@@ -135,4 +225,63 @@ pub(crate) async fn page() -> Response {
 
 pub(crate) async fn not_found() -> Response {
     (StatusCode::NOT_FOUND, "There is nothing at this address.\n").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn beat(written: Result<(), String>) -> Beat {
+        Beat {
+            written,
+            worked: Instant::now(),
+            disk_free: Some(u64::MAX),
+        }
+    }
+
+    #[test]
+    fn p_8_a_host_is_ready_from_its_first_write_until_it_is_told_to_stop() {
+        let pulse = Pulse::default();
+        assert!(pulse.problem().is_some(), "nothing has been written");
+        assert!(pulse.dead().is_none(), "a host that begins lives");
+        pulse.beat(beat(Ok(())));
+        assert_eq!(pulse.problem(), None);
+        pulse.drain();
+        assert_eq!(pulse.problem().as_deref(), Some("The host is stopping."));
+        assert!(pulse.dead().is_none(), "a host that drains lives");
+    }
+
+    #[test]
+    fn a_10_a_disk_without_room_makes_unready_and_not_dead() {
+        let pulse = Pulse::default();
+        pulse.beat(beat(Ok(())));
+        pulse.beat(Beat {
+            disk_free: Some(DISK_RESERVE_BYTES - 1),
+            ..beat(Ok(()))
+        });
+        assert!(pulse.problem().is_some_and(|problem| problem.contains("reserve")));
+        pulse.beat(beat(Err("A write failed.".to_owned())));
+        assert_eq!(pulse.problem().as_deref(), Some("A write failed."));
+        assert!(pulse.dead().is_none());
+        pulse.beat(beat(Ok(())));
+        assert_eq!(pulse.problem(), None);
+    }
+
+    #[test]
+    fn a_writer_or_worker_that_stands_still_is_dead() {
+        let Some(long_ago) = Instant::now().checked_sub(ALIVE_AGE_MAX + Duration::from_secs(1)) else {
+            return;
+        };
+        let pulse = Pulse::default();
+        pulse.beat(Beat {
+            worked: long_ago,
+            ..beat(Ok(()))
+        });
+        assert!(pulse.dead().is_some_and(|problem| problem.contains("worker")));
+        pulse.beat(beat(Ok(())));
+        pulse.state().answered = Some(long_ago);
+        assert!(pulse.dead().is_some_and(|problem| problem.contains("writer")));
+    }
 }

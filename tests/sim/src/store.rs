@@ -11,6 +11,7 @@ mod lanes;
 mod ledger;
 mod people;
 mod single;
+mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -25,6 +26,7 @@ use mantle_store::intake::{Direction, NewReceipt};
 use mantle_store::keyed::{KeptAnswer, MediaRow};
 use mantle_store::lanes::{Effect, Ending, Hop};
 use mantle_store::people::{ContactLink, ThreadLink};
+use mantle_store::upkeep::Restored;
 
 use crate::life::{Life, held};
 
@@ -52,6 +54,7 @@ pub struct Memory {
     pub files: BTreeMap<MediaId, MediaRow>,
     pub makings: BTreeMap<(WorkspaceId, String), Made>,
     pub sweeps: BTreeMap<WorkspaceId, Swept>,
+    pub restored: Option<Restored>,
     /// Tokens given out so far.
     pub tokens: u128,
 }

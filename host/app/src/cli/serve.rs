@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use mantle_model::clock::Clock;
@@ -11,6 +12,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{self, process_environment};
 use crate::host::{Host, Surroundings};
 use crate::telemetry;
+
+/// After a second signal the process ends within this, whatever still hangs.
+const FORCED_TIME_MAX: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(file: &Path, clock: Arc<dyn Clock>) -> Result<bool> {
     telemetry::start();
@@ -44,11 +48,17 @@ pub(super) async fn run(file: &Path, clock: Arc<dyn Clock>) -> Result<bool> {
     let force = running.force();
     let stopping = running.stop();
     tokio::pin!(stopping);
-    loop {
-        tokio::select! {
-            () = &mut stopping => return Ok(true),
-            _ = terminate.recv() => force.cancel(),
-            _ = interrupt.recv() => force.cancel(),
-        }
+    tokio::select! {
+        () = &mut stopping => return Ok(true),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
+    force.cancel();
+    // Everything that matters is on disk already: what is cut off here is found again at the next start.
+    if tokio::time::timeout(FORCED_TIME_MAX, stopping).await.is_err() {
+        tracing::warn!("Not all parts ended; the process ends without them");
+    }
+    anyhow::bail!(
+        "The host was forced to stop before its work had ended. What was under way is found at the next start."
+    )
 }

@@ -9,9 +9,6 @@ use super::Common;
 use super::output::{Output, table, text};
 use super::remote::Remote;
 
-/// States of messages that did not arrive and can be put in line again, or be looked into.
-const GIVEN_UP: [&str; 4] = ["dead", "failed", "unknown", "parked"];
-
 pub(super) async fn trace(common: &Common, message: &str, output: &Output) -> Result<bool> {
     let trace = Remote::new(common)?.get(&format!("/api/v1/messages/{message}")).await?;
     let mut page = format!(
@@ -138,59 +135,10 @@ pub(super) async fn add_channel(
     Ok(true)
 }
 
-pub(super) async fn dead(common: &Common, output: &Output) -> Result<bool> {
-    let messages = given_up(&Remote::new(common)?, &GIVEN_UP).await?;
-    let answer = json!({ "messages": messages });
-    let fields = ["id", "state", "direction", "accepted_at", "reason"];
-    let heads = ["id", "state", "direction", "accepted", "reason"];
-    output.answer(&answer, &table(&heads, &rows(&answer["messages"], &fields)));
-    Ok(true)
-}
-
-pub(super) async fn replay(common: &Common, message: Option<&str>, output: &Output) -> Result<bool> {
-    let remote = Remote::new(common)?;
-    let messages = match message {
-        Some(message) => vec![message.to_owned()],
-        None => {
-            let dead = given_up(&remote, &["dead"]).await?;
-            dead.iter().map(|message| text(message, "id")).collect()
-        }
-    };
-    let mut replayed = Vec::new();
-    for message in &messages {
-        let answer = remote
-            .post(&format!("/api/v1/messages/{message}/replay"), &json!({}))
-            .await?;
-        output.progress(&format!("{message} is in line again."));
-        replayed.push(answer);
-    }
-    let count = replayed.len();
-    output.answer(&json!({ "replayed": replayed }), &format!("{count} in line again."));
-    Ok(true)
-}
-
 async fn workspace_ids(remote: &Remote) -> Result<Vec<String>> {
     let answer = remote.get("/api/v1/workspaces").await?;
     let workspaces = answer["workspaces"].as_array().cloned().unwrap_or_default();
     Ok(workspaces.iter().map(|workspace| text(workspace, "id")).collect())
-}
-
-async fn given_up(remote: &Remote, states: &[&str]) -> Result<Vec<Value>> {
-    let mut messages = Vec::new();
-    for state in states {
-        let mut after = String::new();
-        loop {
-            let page = remote
-                .get(&format!("/api/v1/messages?state={state}&limit=200{after}"))
-                .await?;
-            messages.extend(page["messages"].as_array().cloned().unwrap_or_default());
-            match page["next"].as_str() {
-                Some(next) => after = format!("&after={next}"),
-                None => break,
-            }
-        }
-    }
-    Ok(messages)
 }
 
 fn rows(list: &Value, fields: &[&str]) -> Vec<Vec<String>> {

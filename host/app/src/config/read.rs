@@ -4,11 +4,17 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use mantle_flow::upkeep::{self, Retention};
 use toml::de::{DeTable, DeValue};
 use url::Url;
 
 use super::document::{Document, Section, secret};
 use super::{DEFAULT_LISTEN, Fixed, HostConfig, IntercomApp, Live, plugins};
+
+/// Below this, tries that go on for two days would lose their message.
+const RETENTION_DAYS_MIN: u32 = 3;
+/// Ten years: longer is a slip of the finger.
+const RETENTION_DAYS_MAX: u32 = 3_650;
 
 /// None: something is wrong and the document has it.
 pub(super) fn host(document: &Document<'_>) -> Option<HostConfig> {
@@ -102,13 +108,35 @@ fn fixed(document: &Document<'_>, root: &Section<'_, '_, '_>, warnings: &mut Vec
         section.finish();
         file
     });
+    let retention = root.section("retention").map(retention).unwrap_or_default();
     Some(Fixed {
+        retention,
         listen: listen.or_else(|| DEFAULT_LISTEN.parse().ok())?,
         public_url,
         key_file: key_file.unwrap_or_else(|| data_dir.join("secret.key")),
         database: database?,
         data_dir,
     })
+}
+
+/// Days, within bounds that cannot be meant otherwise.
+fn retention(section: Section<'_, '_, '_>) -> Retention {
+    let days = |key: &'static str, usual: u32| {
+        let Some((days, span)) = section.whole_number(key, "a whole number of days, such as 90") else {
+            return usual;
+        };
+        if !(RETENTION_DAYS_MIN..=RETENTION_DAYS_MAX).contains(&days) {
+            let message = format!("{days} is out of range. Write {RETENTION_DAYS_MIN} to {RETENTION_DAYS_MAX} days.");
+            section.report(key, span, message);
+        }
+        days
+    };
+    let retention = Retention::of_days(
+        days("message_days", upkeep::MESSAGE_DAYS),
+        days("media_days", upkeep::MEDIA_DAYS),
+    );
+    section.finish();
+    retention
 }
 
 fn public_address(server: &Section<'_, '_, '_>, text: &str, span: Range<usize>) -> Option<String> {

@@ -18,6 +18,7 @@ use super::{window, words};
 use crate::connector::Connector;
 use crate::job::{Job, Stop, Turn, text_fingerprint};
 use crate::payload::{ReplyTold, doubt_step, send_step};
+use crate::restored;
 
 /// How often a part that the inbox does not show yet is asked for before the webhook's own text is taken.
 const MISSING_TRIES: u32 = 3;
@@ -33,6 +34,14 @@ const HELD_WAIT: Duration = Duration::from_secs(60);
 pub(super) async fn forward(job: &Job<'_>, told: &ReplyTold) -> Result<Turn, Stop> {
     if let Some(turn) = set_aside(job, told).await? {
         return Ok(turn);
+    }
+    if let Some(cause) = restored::may_have_been_sent(job) {
+        let link = job.flow.resend_link(job.event.id);
+        let html = words::unknown(&job.label.title, &words::quoted(&told.text), &cause, &link);
+        return Ok(Turn::Finish {
+            changes: failure_note(job, told, html).into_iter().collect(),
+            ending: Ending::Unknown { cause },
+        });
     }
     let Some(plugin) = job.flow.plugin(&job.channel.plugin) else {
         return Ok(held(

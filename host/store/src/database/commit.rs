@@ -122,6 +122,31 @@ async fn write_effect(tx: &mut Connection, place: Place, seq: i64, effect: &Effe
     Ok(())
 }
 
+/// Writes an effect that may have happened without being known here. What is known to be done stays.
+pub(super) async fn doubt(tx: &mut Connection, message: MessageId, effect: &Effect) -> Result<(), StoreError> {
+    sql(
+        r"insert into effect (lane_id, seq, step, state, target, fingerprint, remote_id, announced_at, ended_at, code)
+          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+          on conflict (lane_id, seq, step) do update
+          set state = excluded.state, announced_at = excluded.announced_at, ended_at = excluded.ended_at,
+              code = excluded.code
+          where effect.state <> 1",
+    )
+    .bind(message.lane.0)
+    .bind(message.seq)
+    .bind(effect.step.as_str())
+    .bind(effect_number(effect.state))
+    .bind(effect.target.as_bytes())
+    .bind(effect.fingerprint.as_bytes())
+    .bind(bytes(effect.remote_id.as_deref()))
+    .bind(effect.announced_at.unix_ms())
+    .bind(effect.ended_at.map(Time::unix_ms))
+    .bind(bytes(effect.code.as_deref()))
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 async fn write_hop(tx: &mut Connection, place: Place, seq: i64, hop: &Hop) -> Result<(), StoreError> {
     sql(r"insert into hop (lane_id, seq, at, what, code, detail) values ($1, $2, $3, $4, $5, $6)")
         .bind(place.lane.0)

@@ -11,6 +11,7 @@ use crate::sql::{Connection, built, sql};
 const MIGRATIONS: &[&str] = &[
     include_str!("../../schema/sqlite/0001_start.sql"),
     include_str!("../../schema/sqlite/0002_single.sql"),
+    include_str!("../../schema/sqlite/0004_upkeep.sql"),
 ];
 
 pub(super) async fn bring_up_to_date(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {

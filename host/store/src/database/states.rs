@@ -292,6 +292,7 @@ pub(super) fn wanted(messages: &[MessageId]) -> Places {
 /// The word of a state, as filters give it.
 pub(super) fn word(state: MessageState) -> &'static str {
     match state {
+        MessageState::In(InboundState::Received) => "received",
         MessageState::In(InboundState::Stored) => "stored",
         MessageState::In(InboundState::Posted) => "posted",
         MessageState::In(InboundState::Parked) => "parked",

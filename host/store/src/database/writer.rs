@@ -5,8 +5,8 @@
 //! A job that fails takes nobody with it: the group is rolled back and run again with a savepoint per job.
 //! No transaction lives in a future that a caller could drop: callers hold the end of a channel, no more.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,8 @@ use mantle_failpoint::{Point, reach};
 use tokio::sync::{mpsc, oneshot};
 
 use super::disk::{LogWatch, Reserve};
-use crate::StoreError;
 use crate::sql::{Connection, sql};
+use crate::{Commit, StoreError};
 
 /// Jobs of one commit.
 const BATCH_JOBS_MAX: usize = 512;
@@ -50,10 +50,20 @@ impl Patience {
     }
 }
 
+/// After so many groups the log is moved into the database as soon as nobody waits, so that SQLite need not do it
+/// in the middle of a commit: its own limit of 1,000 pages is some hundred groups away.
+const CHECKPOINT_AFTER: u32 = 64;
+/// Nobody waits: no job has come for so long.
+const IDLE: Duration = Duration::from_millis(200);
+
+/// Is told of every group.
+pub(super) type Watcher = Box<dyn Fn(Commit) + Send + Sync>;
+
 pub(super) struct Writer {
     queue: Option<mpsc::Sender<Queued>>,
     bytes: Arc<AtomicUsize>,
     full: Arc<AtomicBool>,
+    watcher: Arc<OnceLock<Watcher>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -62,10 +72,15 @@ impl Writer {
         let (queue, jobs) = mpsc::channel(QUEUE_JOBS_MAX);
         let bytes = Arc::new(AtomicUsize::new(0));
         let full = Arc::new(AtomicBool::new(reserve.is_given_up()));
+        let watcher = Arc::new(OnceLock::new());
         let mut disk = Disk {
             reserve,
             log,
             full: Arc::clone(&full),
+            watched: Watched {
+                watcher: Arc::clone(&watcher),
+                bytes: Arc::clone(&bytes),
+            },
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new()
@@ -75,6 +90,7 @@ impl Writer {
             queue: Some(queue),
             bytes,
             full,
+            watcher,
             thread: Some(thread),
         })
     }
@@ -82,6 +98,18 @@ impl Writer {
     /// Whether the disk has no room: nothing new is taken in, and nothing new should be begun.
     pub(super) fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
+    }
+
+    /// Has every group told, from now on. The first to ask is told.
+    pub(super) fn watch(&self, watcher: Watcher) {
+        let _ = self.watcher.set(watcher);
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn idle(&self) -> bool {
+        self.queue
+            .as_ref()
+            .is_some_and(|queue| queue.capacity() == queue.max_capacity())
     }
 
     /// Runs `apply` in the next group and `committed` when it is on disk, whether or not the caller still waits.
@@ -229,6 +257,7 @@ struct Disk {
     reserve: Reserve,
     log: LogWatch,
     full: Arc<AtomicBool>,
+    watched: Watched,
 }
 
 impl Disk {
@@ -246,11 +275,45 @@ impl Disk {
     }
 }
 
+/// Whom to tell of a group, and what waits behind it.
+struct Watched {
+    watcher: Arc<OnceLock<Watcher>>,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Watched {
+    fn tell(&self, jobs: usize, whole: Duration, sync: Duration) {
+        if let Some(watcher) = self.watcher.get() {
+            watcher(Commit {
+                jobs: u32::try_from(jobs).unwrap_or(u32::MAX),
+                whole,
+                sync,
+                queued_bytes: self.bytes.load(Ordering::Relaxed),
+            });
+        }
+    }
+}
+
 async fn run(mut connection: Connection, mut jobs: mpsc::Receiver<Queued>, disk: &mut Disk) {
-    while let Some(first) = jobs.recv().await {
+    let mut groups = 0;
+    loop {
+        let next = if groups < CHECKPOINT_AFTER {
+            jobs.recv().await
+        } else {
+            match tokio::time::timeout(IDLE, jobs.recv()).await {
+                Ok(next) => next,
+                Err(_) => {
+                    groups = 0;
+                    checkpoint(&mut connection).await;
+                    continue;
+                }
+            }
+        };
+        let Some(first) = next else { break };
         disk.reserve.look();
         let batch = disk.admit(gather(first, &mut jobs));
         if !batch.is_empty() {
+            groups += 1;
             commit(&mut connection, disk, batch).await;
             disk.log.look().await;
         }
@@ -259,6 +322,14 @@ async fn run(mut connection: Connection, mut jobs: mpsc::Receiver<Queued>, disk:
     let _ = execute(&mut connection, "pragma wal_checkpoint(truncate)").await;
     if let Err(error) = connection.close().await {
         tracing::warn!(%error, "The database did not close cleanly: {error}");
+    }
+}
+
+/// Waits for nobody: what a reader still needs stays in the log until the next time.
+async fn checkpoint(connection: &mut Connection) {
+    if let Err(error) = execute(connection, "pragma wal_checkpoint(passive)").await {
+        stop_if_the_disk_lies(&error);
+        tracing::warn!(%error, "The write-ahead log could not be moved into the database");
     }
 }
 
@@ -283,8 +354,13 @@ fn gather(first: Queued, jobs: &mut mpsc::Receiver<Queued>) -> Vec<Queued> {
 }
 
 async fn commit(connection: &mut Connection, disk: &mut Disk, mut batch: Vec<Queued>) {
-    let Err(error) = together(connection, &mut batch).await else {
-        return batch.iter_mut().for_each(|queued| queued.job.committed());
+    let begun = Instant::now();
+    let error = match together(connection, &mut batch).await {
+        Ok(sync) => {
+            disk.watched.tell(batch.len(), begun.elapsed(), sync);
+            return batch.iter_mut().for_each(|queued| queued.job.committed());
+        }
+        Err(error) => error,
     };
     match primary_code(&error) {
         // Waiting for the lock once more would keep the senders waiting twice as long.
@@ -300,14 +376,16 @@ async fn commit(connection: &mut Connection, disk: &mut Disk, mut batch: Vec<Que
     }
 }
 
-/// The fast path: no savepoints, the first error ends it.
-async fn together(connection: &mut Connection, batch: &mut [Queued]) -> Result<(), StoreError> {
+/// The fast path: no savepoints, the first error ends it. Tells how long the disk took.
+async fn together(connection: &mut Connection, batch: &mut [Queued]) -> Result<Duration, StoreError> {
     execute(connection, "begin immediate").await?;
     for queued in batch {
         queued.job.attempt(connection).await?;
         reach(Point::JobRun).await;
     }
-    execute(connection, "commit").await
+    let written = Instant::now();
+    execute(connection, "commit").await?;
+    Ok(written.elapsed())
 }
 
 /// The slow path: whoever fails is undone alone and told; the others are committed. Nobody is told before the commit,

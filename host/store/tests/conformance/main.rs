@@ -9,6 +9,7 @@ mod keyed;
 mod lanes;
 mod ledger;
 mod people;
+mod upkeep;
 
 use desk::Desk;
 use mantle_store::testing::TestStore;
@@ -78,4 +79,11 @@ on_sqlite! {
     keyed::a_value_is_swapped_only_if_it_is_as_expected,
     keyed::an_answer_is_kept_for_a_day,
     keyed::media_rows_are_kept_and_swept,
+    upkeep::pv_2_finished_messages_go_with_all_that_belongs_to_them,
+    upkeep::in_5_keys_outlive_their_messages,
+    upkeep::raw_hooks_go_but_for_those_still_to_be_read,
+    upkeep::own_parts_and_strange_reports_go_in_time,
+    upkeep::p_5_parked_hooks_are_listed_and_read_again,
+    upkeep::figures_tell_how_things_stand,
+    upkeep::a_16_unfinished_events_are_told_and_put_in_doubt,
 }

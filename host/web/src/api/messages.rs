@@ -18,11 +18,13 @@ use utoipa::{IntoParams, ToSchema};
 use super::ApiError;
 use super::error::ErrorBody;
 use super::input::{id, time};
+use super::parked;
 use crate::Front;
 use crate::limits::{PAGE_ROWS, PAGE_ROWS_MAX};
 
 /// The words of all states, for refusing others.
-const STATES: [&str; 13] = [
+const STATES: [&str; 14] = [
+    "received",
     "stored",
     "posted",
     "parked",
@@ -40,62 +42,64 @@ const STATES: [&str; 13] = [
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MessageBody {
+    /// `msg_…`; `rcp_…` of a raw hook that no connector could read.
     #[schema(example = "msg_01kprpy0000ab_3")]
-    id: String,
-    channel_id: String,
+    pub(super) id: String,
+    /// Of a raw webhook of the inbox: the workspace.
+    pub(super) channel_id: String,
     /// `in`: towards the inbox. `out`: towards the customer.
-    direction: String,
-    /// `message`, `reply`, `status`, `note` …
-    kind: String,
-    /// In: `stored`, `posted`, `parked`, `dead`, `ignored`.
+    pub(super) direction: String,
+    /// `message`, `reply`, `status`, `note`, `hook` …
+    pub(super) kind: String,
+    /// In: `received`, `stored`, `posted`, `parked`, `dead`, `ignored`.
     /// Out: `queued`, `sending`, `unknown`, `accepted`, `sent`, `delivered`, `read`, `failed`.
-    state: String,
+    pub(super) state: String,
     /// Why it failed, is unknown, dead or ignored.
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
     /// The customer on this channel.
-    identity_id: Option<String>,
+    pub(super) identity_id: Option<String>,
     /// The provider's or inbox's id of the message.
-    remote_id: Option<String>,
+    pub(super) remote_id: Option<String>,
     /// The provider's time, RFC 3339.
-    at: String,
-    accepted_at: String,
+    pub(super) at: String,
+    pub(super) accepted_at: String,
     /// How often it was told, the first time included.
-    deliveries: u32,
+    pub(super) deliveries: u32,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TraceBody {
     #[serde(flatten)]
-    message: MessageBody,
+    pub(super) message: MessageBody,
     /// The raw request it came with.
-    receipt_id: Option<String>,
+    pub(super) receipt_id: Option<String>,
     /// Failed attempts so far.
-    tries: u32,
+    pub(super) tries: u32,
     /// When it will be tried again.
-    next_attempt_at: Option<String>,
+    pub(super) next_attempt_at: Option<String>,
     /// Everything that happened to it, in order of time.
-    hops: Vec<HopBody>,
+    pub(super) hops: Vec<HopBody>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct HopBody {
     /// RFC 3339.
-    at: String,
+    pub(super) at: String,
     /// `received`, `send:0 announced`, `delivered` …
-    what: String,
+    pub(super) what: String,
     /// The id on the other side: of the message, part or conversation.
-    id: Option<String>,
+    pub(super) id: Option<String>,
     /// The answer's code.
-    code: Option<String>,
-    detail: Option<String>,
+    pub(super) code: Option<String>,
+    pub(super) detail: Option<String>,
 }
 
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub struct MessageList {
     /// Newest first.
-    messages: Vec<MessageBody>,
+    pub(super) messages: Vec<MessageBody>,
     /// The value of `after` for the next page; absent on the last one.
-    next: Option<String>,
+    pub(super) next: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -110,7 +114,7 @@ pub struct ListQuery {
     from: Option<String>,
     /// Before this moment.
     to: Option<String>,
-    /// One of the states.
+    /// One of the states. `received` and `parked` list raw hooks that no connector could read.
     state: Option<String>,
     /// Continue behind this message.
     after: Option<String>,
@@ -247,6 +251,9 @@ pub(super) async fn trace(
     State(front): State<Arc<Front>>,
     Path(text): Path<String>,
 ) -> Result<Json<TraceBody>, ApiError> {
+    if let Some(receipt) = parked::receipt(&text) {
+        return parked::trace(&front, receipt?).await.map(Json);
+    }
     let trace = front.store.trace(id("message", &text)?).await?;
     let trace = trace.ok_or_else(|| ApiError::not_found("message", &text))?;
     Ok(Json(trace.into()))
@@ -267,6 +274,12 @@ pub(super) async fn list(
         let text = error.body_text();
         ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", format!("{text}."))
     })?;
+    let hooks = parked::asked_for(query.state.as_deref()).map(|state| (state, query.after.clone()));
+    if let Some((state, after)) = hooks {
+        let query = ListQuery { after: None, ..query };
+        let filter = filter(&front, query).await?;
+        return parked::list(&front, state, &filter, after.as_deref()).await.map(Json);
+    }
     let filter = filter(&front, query).await?;
     let rows = front.store.messages(&filter).await?;
     let next = (rows.len() == filter.limit as usize)
@@ -324,7 +337,8 @@ async fn filter(front: &Front, query: ListQuery) -> Result<MessageFilter, ApiErr
     })
 }
 
-/// A dead, failed or unknown message again, behind what is queued for the customer.
+/// A dead, failed or unknown message again, behind what is queued for the customer; or a raw hook (`rcp_…`) that is
+/// read again, after its connector was mended. What of it was known before stays as it is.
 #[utoipa::path(post, path = "/api/v1/messages/{id}/replay", operation_id = "replay_message", tag = "messages",
     params(("id" = String, Path, description = "`msg_…`"),
         ("Idempotency-Key" = Option<String>, Header, description = "The same key again gives the same answer.")),
@@ -336,6 +350,15 @@ pub(super) async fn replay(
     State(front): State<Arc<Front>>,
     Path(text): Path<String>,
 ) -> Result<(StatusCode, Json<ReplayBody>), ApiError> {
+    if let Some(receipt) = parked::receipt(&text) {
+        let receipt = receipt?;
+        front.desk.read_hook_again(receipt).await?;
+        let body = ReplayBody {
+            id: receipt.to_string(),
+            status_url: format!("/api/v1/messages/{receipt}"),
+        };
+        return Ok((StatusCode::ACCEPTED, Json(body)));
+    }
     let replayed = front.desk.replay(id("message", &text)?).await?;
     let body = ReplayBody {
         id: replayed.to_string(),

@@ -145,10 +145,10 @@ async fn health_tells_whether_messages_can_be_kept() {
         503,
         "nothing was written yet"
     );
-    host.front.pulse.beat(Ok(()));
+    host.front.pulse.beat(beat(Ok(())));
     let ready = host.ask("GET /readyz", "", "").await;
     assert_eq!((ready.status, ready.json()["ready"].as_bool()), (200, Some(true)));
-    host.front.pulse.beat(Err("The disk is full.".to_owned()));
+    host.front.pulse.beat(beat(Err("The disk is full.".to_owned())));
     let full = host.ask("GET /readyz", "", "").await;
     assert_eq!(
         (full.status, full.json()["store"].as_str().map(str::to_owned)),
@@ -169,4 +169,12 @@ async fn health_tells_whether_messages_can_be_kept() {
             .contains("style-src 'sha256-")
     );
     assert_eq!(host.ask("GET /nothing", "", "").await.status, 404);
+}
+
+fn beat(written: Result<(), String>) -> crate::Beat {
+    crate::Beat {
+        written,
+        worked: Instant::now(),
+        disk_free: None,
+    }
 }

@@ -12,7 +12,7 @@ use mantle_flow::HookAnswer;
 use mantle_flow::outbound::resend::{Offer, Standing};
 use mantle_model::clock::Clock;
 use mantle_model::hook::{Answer, Hook};
-use mantle_model::ids::{ChannelId, MediaId, MessageId, WorkspaceId};
+use mantle_model::ids::{ChannelId, MediaId, MessageId, ReceiptId, WorkspaceId};
 use mantle_model::inbound::Notice;
 use mantle_model::secret::{Secret, Secrets};
 use mantle_store::database::SqlStore;
@@ -21,6 +21,7 @@ use mantle_store::directory::{
     WorkspaceStatus,
 };
 use mantle_store::testing::TestStore;
+use mantle_store::upkeep::Upkeep;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,6 +32,7 @@ use crate::Front;
 use crate::api::plugins::{FieldBody, PluginBody};
 use crate::api::templates::{TemplateBody, TemplateButtonBody};
 use crate::desk::{ChannelDraft, ChannelEdit, Configuration, Desk, DeskError, OpenFile, WorkspaceEdit};
+use crate::figures::StoreFigures;
 use crate::media::MediaLinks;
 use crate::metrics::HttpMetrics;
 use crate::operations::Pulse;
@@ -267,6 +269,14 @@ impl Desk for TestDesk {
         Ok((attempt.seq < 3).then_some(attempt))
     }
 
+    async fn read_hook_again(&self, hook: ReceiptId) -> Result<(), DeskError> {
+        let now = self.clock.now();
+        self.store
+            .read_hook_again(hook, now)
+            .await
+            .map_err(|error| DeskError::NotFound(error.to_string()))
+    }
+
     async fn file(&self, id: MediaId) -> Result<Option<OpenFile>, DeskError> {
         Ok((id == MediaId(5)).then(|| OpenFile {
             name: Some("invoice.html".to_owned()),
@@ -304,6 +314,7 @@ pub(super) async fn start(admin_token: Option<&str>) -> Running {
     });
     let mut registry = Registry::default();
     let http = HttpMetrics::register(&mut registry);
+    let figures = StoreFigures::register(&mut registry);
     let front = Arc::new(Front {
         desk: Arc::clone(&desk) as Arc<dyn Desk>,
         store: Arc::clone(&store.store) as Arc<dyn mantle_store::Store>,
@@ -313,6 +324,7 @@ pub(super) async fn start(admin_token: Option<&str>) -> Running {
         admin_token: admin_token.map(|token| Secret::new(token.to_owned())),
         registry: Arc::new(registry),
         http,
+        figures,
         pulse: Pulse::default(),
         tasks: TaskTracker::new(),
         under_way: Mutex::new(HashSet::new()),

@@ -10,6 +10,7 @@ mod gaps;
 mod inbound;
 mod logs;
 mod making;
+mod operations;
 mod outages;
 mod replies;
 mod round_trip;

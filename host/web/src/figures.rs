@@ -1,0 +1,129 @@
+//! How the store stands, as gauges: read from it when somebody asks for the metrics.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
+
+use mantle_store::upkeep::Figures;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+use tokio::sync::Mutex;
+
+use crate::Front;
+use crate::limits::FIGURES_EVERY;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ChannelLabel {
+    channel: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
+type Seconds = Gauge<f64, AtomicU64>;
+
+/// The gauges. Those of a channel without waiting work are absent.
+#[derive(Debug)]
+pub struct StoreFigures {
+    lanes_ready: Family<ChannelLabel, Gauge>,
+    oldest_ready: Family<ChannelLabel, Seconds>,
+    effects_ambiguous: Gauge,
+    dead_waiting: Gauge,
+    receipts_waiting: Family<StateLabel, Gauge>,
+    log_bytes: Gauge,
+    /// When the store was last asked; held while it is, so that two readers of the metrics ask once.
+    asked: Mutex<Option<Instant>>,
+}
+
+impl StoreFigures {
+    /// Makes the gauges and registers them under `mantle_…`.
+    pub fn register(registry: &mut Registry) -> Self {
+        let figures = Self {
+            lanes_ready: Family::default(),
+            oldest_ready: Family::default(),
+            effects_ambiguous: Gauge::default(),
+            dead_waiting: Gauge::default(),
+            receipts_waiting: Family::default(),
+            log_bytes: Gauge::default(),
+            asked: Mutex::default(),
+        };
+        let registry = registry.sub_registry_with_prefix("mantle");
+        registry.register(
+            "lanes_ready",
+            "Queues with work that is due and that nobody works yet",
+            figures.lanes_ready.clone(),
+        );
+        registry.register_with_unit(
+            "lane_oldest_ready",
+            "How long the oldest of them has been due",
+            Unit::Seconds,
+            figures.oldest_ready.clone(),
+        );
+        registry.register(
+            "effects_ambiguous",
+            "Writes to the outside of which nobody knows yet whether they arrived",
+            figures.effects_ambiguous.clone(),
+        );
+        registry.register(
+            "dead_letters_waiting",
+            "Messages given up and not put in line again: mantle dead list",
+            figures.dead_waiting.clone(),
+        );
+        registry.register(
+            "receipts_waiting",
+            "Raw hooks that no connector could read: unread are tried again, parked wait for a person",
+            figures.receipts_waiting.clone(),
+        );
+        registry.register_with_unit(
+            "db_wal",
+            "Size of the write-ahead log",
+            Unit::Bytes,
+            figures.log_bytes.clone(),
+        );
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "What runs", build);
+        figures
+    }
+
+    /// Asks the store unless it was asked a moment ago. Figures that cannot be read stay as they were: the pulse
+    /// tells that the database does not answer.
+    pub(crate) async fn refresh(&self, front: &Front) {
+        let mut asked = self.asked.lock().await;
+        if asked.is_some_and(|at| at.elapsed() < FIGURES_EVERY) {
+            return;
+        }
+        *asked = Some(Instant::now());
+        match front.store.figures(front.clock.now()).await {
+            Ok(figures) => self.show(&figures),
+            Err(error) => tracing::warn!(%error, "The figures of the store could not be read"),
+        }
+    }
+
+    fn show(&self, figures: &Figures) {
+        self.lanes_ready.clear();
+        self.oldest_ready.clear();
+        for (channel, lanes, oldest) in &figures.ready {
+            let label = ChannelLabel {
+                channel: channel.to_string(),
+            };
+            self.lanes_ready.get_or_create(&label).set(whole(*lanes));
+            self.oldest_ready.get_or_create(&label).set(oldest.as_secs_f64());
+        }
+        self.effects_ambiguous.set(whole(figures.effects_ambiguous));
+        self.dead_waiting.set(whole(figures.dead));
+        for (state, count) in [("unread", figures.hooks_unread), ("parked", figures.hooks_parked)] {
+            self.receipts_waiting
+                .get_or_create(&StateLabel { state })
+                .set(whole(count));
+        }
+        self.log_bytes.set(whole(figures.log_bytes.unwrap_or_default()));
+    }
+}
+
+fn whole(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
