@@ -124,6 +124,8 @@ pub struct Trail {
     pub at: Time,
     /// How many writes with the same text, time and files we know to have arrived already.
     pub known_equal: u32,
+    /// For an opening: conversations that are accounted for and cannot be the one.
+    pub except: Vec<String>,
 }
 
 /// A verified webhook of the platform, in neutral words.

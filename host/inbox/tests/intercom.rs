@@ -456,6 +456,7 @@ async fn in_8_c14_an_unknown_outcome_is_looked_up() {
         files: vec![],
         at: stage.clock.now(),
         known_equal,
+        except: Vec::new(),
     };
     let look = async |trail: Trail| stage.inbox.locate(&stage.access, &trail).await.unwrap();
     let is_unknown = |error: &InboxError| matches!(error, InboxError::Failure(Failure::Unknown(_)));

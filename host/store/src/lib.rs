@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mantle_model::clock::Clock;
-use mantle_model::ids::{ChannelId, IdSource, MessageId, WorkspaceId};
+use mantle_model::ids::{ChannelId, IdSource, IdentityId, MessageId, WorkspaceId};
 
 /// What a store needs to be opened.
 #[derive(Debug)]
@@ -158,6 +158,8 @@ pub enum Conflict {
     Account { by: ChannelId, workspace: WorkspaceId },
     /// The inbox workspace is connected already.
     Workspace { by: WorkspaceId },
+    /// The conversation leads to somebody else already.
+    Conversation { by: IdentityId },
 }
 
 impl std::fmt::Display for Conflict {
@@ -165,6 +167,7 @@ impl std::fmt::Display for Conflict {
         match self {
             Self::Account { by, workspace } => write!(f, "channel {by} of workspace {workspace}"),
             Self::Workspace { by } => write!(f, "workspace {by}"),
+            Self::Conversation { by } => write!(f, "conversation of {by}"),
         }
     }
 }

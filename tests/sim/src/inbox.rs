@@ -401,7 +401,10 @@ impl Inbox for SimInbox {
                     Some(conversation) => line.conversation == *conversation,
                     // Found by searching the contact's conversations, and the search lags.
                     None => desk.conversations.iter().any(|known| {
-                        known.id == line.conversation && known.of == trail.contact && known.visible_at <= now
+                        known.id == line.conversation
+                            && known.of == trail.contact
+                            && known.visible_at <= now
+                            && !trail.except.contains(&known.id)
                     }),
                 };
                 let time = if trail.as_team {

@@ -103,16 +103,18 @@ impl World {
         let people = 1 + rng.below(3);
         let mut customers = Vec::new();
         for person in 0..people {
-            let Some(channel) = rng.pick(&channels).copied() else {
-                continue;
-            };
-            customers.push(Customer {
-                channel,
-                phone: format!("+4915155500{person:02}"),
-                unsent: Vec::new(),
-                acknowledged: Vec::new(),
-                replies: Vec::new(),
-            });
+            for channel in &channels {
+                // Some write on both channels with one number, and some say the same in the same second.
+                if rng.chance(70) {
+                    customers.push(Customer {
+                        channel: *channel,
+                        phone: format!("+4915155500{person:02}"),
+                        unsent: Vec::new(),
+                        acknowledged: Vec::new(),
+                        replies: Vec::new(),
+                    });
+                }
+            }
         }
         let memory = Memory {
             workspaces: [(WorkspaceId(1), workspace())].into(),

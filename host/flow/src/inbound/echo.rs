@@ -111,6 +111,7 @@ pub(super) async fn native_app(job: &Job<'_>, message: &Message, app: &str) -> R
             files: gathered.files().iter().map(|file| file.name.clone()).collect(),
             at: effect.announced_at,
             known_equal: 0,
+            except: Vec::new(),
         };
         if let Some(found) = look(job, effect, &trail).await? {
             changes.push(job.done(effect.clone(), found.part.clone()));

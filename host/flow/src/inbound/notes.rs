@@ -38,6 +38,7 @@ pub(super) async fn forward(job: &Job<'_>, note: &Note) -> Result<Turn, Stop> {
             files: Vec::new(),
             at: effect.announced_at,
             known_equal: 0,
+            except: Vec::new(),
         };
         if let Some(found) = look(job, effect, &trail).await? {
             let mut changes = vec![job.done(effect.clone(), found.part.clone())];

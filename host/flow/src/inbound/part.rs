@@ -26,6 +26,8 @@ pub(super) const LOOK_AFTER: [Duration; 5] = [
     Duration::from_secs(30),
     Duration::from_secs(60),
 ];
+/// Equal openings of one contact in one second that are told apart: more than people have channels.
+const EQUAL_OPENINGS_MAX: u32 = 16;
 /// Messages stored this long before are compared when counting equal ones: those of the same second come together …
 const NEIGHBOURS_WITHIN: Duration = Duration::from_secs(10 * 60);
 /// … and so many of them.
@@ -150,7 +152,7 @@ pub(super) async fn uploads(job: &Job<'_>, files: &[File]) -> Result<Vec<Upload>
 
 /// Looks for a write of unknown outcome. None: it surely did not arrive.
 pub(super) async fn look(job: &Job<'_>, effect: &Effect, trail: &Trail) -> Result<Option<Opened>, Stop> {
-    if let Some(found) = job.inbox.locate(&job.access, trail).await? {
+    if let Some(found) = unaccounted(job, trail).await? {
         return Ok(Some(found));
     }
     let (since, absent_after) = match trail.conversation {
@@ -166,6 +168,27 @@ pub(super) async fn look(job: &Job<'_>, effect: &Effect, trail: &Trail) -> Resul
         .find(|after| *after > waited)
         .map_or(absent_after, |after| after.min(absent_after));
     Err(Stop::Unsettled(next.saturating_sub(waited)))
+}
+
+/// A write like ours that nobody else has a claim to: of two people who said the same in the same second, each has a
+/// conversation.
+async fn unaccounted(job: &Job<'_>, trail: &Trail) -> Result<Option<Opened>, Stop> {
+    let mut trail = trail.clone();
+    for _ in 0..EQUAL_OPENINGS_MAX {
+        let Some(found) = job.inbox.locate(&job.access, &trail).await? else {
+            return Ok(None);
+        };
+        if trail.conversation.is_some() {
+            return Ok(Some(found));
+        }
+        let store = job.flow.store();
+        let owner = store.conversation_owner(job.workspace.id, &found.conversation).await?;
+        if owner.is_none() {
+            return Ok(Some(found));
+        }
+        trail.except.push(found.conversation);
+    }
+    Ok(None)
 }
 
 fn landed_before(draft: &Draft<'_>, effect: &Effect) -> Landed {
@@ -200,7 +223,12 @@ async fn trail(job: &Job<'_>, draft: &Draft<'_>) -> Result<Trail, Stop> {
         text: draft.text.to_owned(),
         files: draft.files.iter().map(|file| file.name.clone()).collect(),
         at: draft.at,
-        known_equal: known_equal(job, draft).await?,
+        known_equal: match draft.conversation {
+            // Openings are told apart by whose they are.
+            None => 0,
+            Some(_) => known_equal(job, draft).await?,
+        },
+        except: Vec::new(),
     })
 }
 

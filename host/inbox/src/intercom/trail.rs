@@ -86,7 +86,7 @@ impl Api {
         let wanted = Wanted::new(trail, self.now());
         match &trail.conversation {
             Some(conversation) => self.locate_part(access, conversation, &wanted, trail.known_equal).await,
-            None => self.locate_opening(access, &wanted, trail.known_equal).await,
+            None => self.locate_opening(access, &wanted, trail).await,
         }
     }
 
@@ -110,7 +110,7 @@ impl Api {
         &self,
         access: &Access,
         wanted: &Wanted<'_>,
-        known_equal: u32,
+        trail: &Trail,
     ) -> Result<Option<Opened>, InboxError> {
         let body = json!({
             "query": {"operator": "AND", "value": [
@@ -122,13 +122,15 @@ impl Api {
         let call = Call::harmless(Method::POST, "/conversations/search", &body);
         let mut found: Conversations = self.ask(access, call).await?;
         found.conversations.sort_by_key(|conversation| conversation.created_at);
-        let equal = found.conversations.into_iter().filter_map(|conversation| {
+        let open = found.conversations.into_iter();
+        let open = open.filter(|conversation| !trail.except.contains(&conversation.id));
+        let equal = open.filter_map(|conversation| {
             let source = conversation.source.filter(|source| wanted.is_by_words(source))?;
             (conversation.created_at.max(source.created_at) >= wanted.not_before).then_some(Opened {
                 conversation: conversation.id,
                 part: Some(source.id).filter(|id| !id.is_empty()),
             })
         });
-        Ok(equal.into_iter().nth(known_equal as usize))
+        Ok(equal.into_iter().nth(trail.known_equal as usize))
     }
 }

@@ -8,9 +8,9 @@ use mantle_model::inbound::{DeliveryReport, Reach};
 
 use super::rows::{bytes, day, effect_number, reach_number, report_number};
 use super::{Context, accept, identities, single};
-use crate::StoreError;
 use crate::lanes::{Attempt, Change, Effect, Ending, Hop};
 use crate::people::{ContactLink, ThreadLink};
+use crate::{Conflict, StoreError};
 
 /// The lane that a commit belongs to.
 #[derive(Clone, Copy)]
@@ -171,15 +171,16 @@ async fn link_contact(tx: &mut Connection, link: &ContactLink) -> Result<(), Sto
     Ok(())
 }
 
+/// A conversation never moves from one person to another: two who said the same in the same second, one of them with a
+/// lost answer, would else share one.
 async fn link_thread(tx: &mut Connection, link: &ThreadLink) -> Result<(), StoreError> {
     let identity = present_or_missing(tx, link.identity).await?;
-    sql(
+    let owner: Option<i64> = sql(
         r"insert into thread (workspace_id, conversation, identity_id, opened_at, last_part_at, parts)
           values ($2, $3, $1, $4, $5, $6)
           on conflict (workspace_id, conversation) do update
-          set identity_id = excluded.identity_id, opened_at = excluded.opened_at,
-              last_part_at = excluded.last_part_at, parts = excluded.parts;
-          update identity set thread_workspace = $2, thread_conversation = $3 where id = $1",
+          set opened_at = excluded.opened_at, last_part_at = excluded.last_part_at, parts = excluded.parts
+          returning identity_id",
     )
     .bind(identity.0)
     .bind(link.workspace.0)
@@ -187,8 +188,18 @@ async fn link_thread(tx: &mut Connection, link: &ThreadLink) -> Result<(), Store
     .bind(link.opened_at.unix_ms())
     .bind(link.last_part_at.unix_ms())
     .bind(link.parts)
-    .execute(tx)
+    .scalar(&mut *tx)
     .await?;
+    if let Some(owner) = owner.filter(|owner| *owner != identity.0) {
+        let by = IdentityId(owner);
+        return Err(StoreError::Conflict(Conflict::Conversation { by }));
+    }
+    sql(r"update identity set thread_workspace = $2, thread_conversation = $3 where id = $1")
+        .bind(identity.0)
+        .bind(link.workspace.0)
+        .bind(link.conversation.as_bytes())
+        .execute(tx)
+        .await?;
     Ok(())
 }
 

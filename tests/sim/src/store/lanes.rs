@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use mantle_model::clock::Time;
 use mantle_model::ids::{ChannelId, LaneId, MessageId};
 use mantle_model::inbound::DeliveryReport;
-use mantle_store::StoreError;
 use mantle_store::lanes::{Attempt, Change, Claim, ClaimedLane, Effect, EffectState, Ending, Lanes, StoredEvent};
 use mantle_store::people::ThreadLink;
+use mantle_store::{Conflict, StoreError};
 
 use super::{Memory, MemoryStore, Now};
 
@@ -41,6 +41,8 @@ impl Lanes for MemoryStore {
                 return Err(StoreError::Fenced);
             }
             let channel = lane.channel;
+            // All of them happen or none does, so what may refuse is asked first.
+            memory.refuse_strangers(&changes)?;
             for change in changes {
                 memory.apply(now, (claim.lane, channel), change)?;
             }
@@ -293,6 +295,18 @@ impl Memory {
             lane.ready_at = lane.ready_at.map(|at| at.min(now));
         }
         self.outgoing.insert((channel, remote_id), sent);
+    }
+
+    fn refuse_strangers(&self, changes: &[Change]) -> Result<(), StoreError> {
+        for change in changes {
+            let Change::Thread(link) = change else { continue };
+            let owner = self.threads.get(&(link.workspace, link.conversation.clone()));
+            if let Some(owner) = owner.filter(|owner| Some(owner.identity) != self.present(link.identity)) {
+                let by = owner.identity;
+                return Err(StoreError::Conflict(Conflict::Conversation { by }));
+            }
+        }
+        Ok(())
     }
 
     fn link_thread(&mut self, link: ThreadLink) -> Result<(), StoreError> {
