@@ -2,13 +2,14 @@
 
 use async_trait::async_trait;
 use mantle_model::clock::Time;
-use mantle_model::ids::{ChannelId, LaneId, MessageId};
+use mantle_model::failure::Cause;
+use mantle_model::ids::{ChannelId, IdentityId, LaneId, MessageId};
 use mantle_model::inbound::DeliveryReport;
 use mantle_store::lanes::{Attempt, Change, Claim, ClaimedLane, Effect, EffectState, Ending, Lanes, StoredEvent};
 use mantle_store::people::ThreadLink;
 use mantle_store::{Conflict, StoreError};
 
-use super::{Memory, MemoryStore, Now};
+use super::{Memory, MemoryStore, Now, Someone};
 
 /// Events handed out with a lane; small, so that lanes are given back and taken again in short runs too.
 const EVENTS_PER_CLAIM: i64 = 4;
@@ -206,10 +207,8 @@ impl Memory {
             }
             Change::Hop { seq, hop } => self.hops.push((at_seq(seq), hop)),
             Change::Contact(link) => {
-                let identity = self.present(link.identity).ok_or(StoreError::NotFound("identity"))?;
-                if let Some(person) = self.people.get_mut(&identity) {
-                    person.contact = Some(link);
-                }
+                let person = self.person(link.identity)?;
+                person.contact = Some(link);
             }
             Change::Thread(link) => self.link_thread(link)?,
             Change::Making {
@@ -235,18 +234,12 @@ impl Memory {
                 self.add_aliases(channel, identity, &aliases);
             }
             Change::Reach { identity, reach, at } => {
-                let identity = self.present(identity).ok_or(StoreError::NotFound("identity"))?;
-                if let Some(person) = self.people.get_mut(&identity)
-                    && person.reach.is_none_or(|(_, since)| since <= at)
-                {
+                let person = self.person(identity)?;
+                if person.reach.is_none_or(|(_, since)| since <= at) {
                     person.reach = Some((reach, at));
                 }
             }
-            Change::WindowClosed { identity } => {
-                if let Some(person) = self.people.get_mut(&identity) {
-                    person.window_closed = true;
-                }
-            }
+            Change::WindowClosed { identity } => self.person(identity)?.window_closed = true,
             Change::Outgoing { seq, step, remote_id } => {
                 self.outgoing.insert((channel, remote_id), (at_seq(seq), step));
             }
@@ -268,19 +261,27 @@ impl Memory {
                 self.take_in(now, None, vec![event]);
             }
             Change::Finish { seq, ending } => self.finish(now.time, at_seq(seq), ending)?,
-            Change::Retry { until, cause, counts } => {
-                if let Some(lane) = self.lanes.get_mut(&lane) {
-                    lane.ready_at = (lane.tail > lane.head).then_some(until);
-                    lane.cause = Some(cause);
-                    lane.claim = None;
-                    if counts == Attempt::Counts {
-                        lane.tries += 1;
-                        lane.failing_since = lane.failing_since.or(Some(now.time));
-                    }
-                }
-            }
+            Change::Retry { until, cause, counts } => self.put_off(now.time, lane, (until, counts), cause),
         }
         Ok(())
+    }
+
+    fn person(&mut self, identity: IdentityId) -> Result<&mut Someone, StoreError> {
+        let present = self
+            .present(identity)
+            .and_then(|identity| self.people.get_mut(&identity));
+        present.ok_or(StoreError::NotFound("identity"))
+    }
+
+    fn put_off(&mut self, now: Time, lane: LaneId, (until, counts): (Time, Attempt), cause: Cause) {
+        let Some(lane) = self.lanes.get_mut(&lane) else { return };
+        lane.ready_at = (lane.tail > lane.head).then_some(until);
+        lane.cause = Some(cause);
+        lane.claim = None;
+        if counts == Attempt::Counts {
+            lane.tries += 1;
+            lane.failing_since = lane.failing_since.or(Some(now));
+        }
     }
 
     fn settle(&mut self, now: Time, channel: ChannelId, sent: (MessageId, String), remote_id: String) {
