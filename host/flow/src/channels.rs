@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mantle_inbox::InboxError;
+use mantle_model::clock::Time;
 use mantle_model::failure::{Cause, Failure};
 use mantle_model::ids::{ChannelId, WorkspaceId};
 use mantle_model::secret::{Secret, Secrets};
@@ -14,6 +16,11 @@ use mantle_store::{Conflict, StoreError};
 use crate::connector::Connector;
 use crate::{Flow, access};
 
+/// How long a secret that was replaced still proves hooks: what the provider signed before the change, and tries
+/// again since, is at most so old.
+const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Secrets of one name that are accepted at once: whoever changes them more often in a day loses the oldest.
+const ACCEPTED_MAX: usize = 8;
 /// Letters and digits of generated secrets: every provider takes them. 32 of them, so that a byte maps evenly.
 const SECRET_ALPHABET: &[u8; 32] = b"ABCDEFGHJKMNPQRSTVWXYZabcdefghjk";
 
@@ -257,8 +264,8 @@ pub async fn change_channel(flow: &Flow, id: ChannelId, change: ChannelChange) -
     Ok(Arc::new(changed))
 }
 
-/// New values for some fields: proven at the provider before they take the place of the old ones. The old
-/// secrets are still accepted for hooks on their way.
+/// New values for some fields: proven at the provider before they take the place of the old ones. Secrets that we
+/// generate are renewed with them, and the provider is told. Hooks with the old ones are accepted for [`GRACE`].
 ///
 /// # Errors
 /// See [`ChannelError`]; the channel stays as it was.
@@ -283,13 +290,13 @@ pub async fn change_fields(
     }
     all.extend(given);
     let (fields, mut secrets) = sorted(&*plugin, &all)?;
-    for name in channel.secrets.names() {
-        for old in channel.secrets.all(name) {
-            if !secrets.all(name).iter().any(|known| known.expose() == old.expose()) {
-                secrets.add(name, old.clone());
-            }
+    if plugin.abilities().lifecycle {
+        for (name, length) in plugin.generated() {
+            secrets.add(name.clone(), generated(*length)?);
         }
     }
+    let now = flow.now();
+    accept_as_well(&mut secrets, &channel.secrets, now);
     let proposed = Channel {
         fields: fields.clone(),
         secrets: secrets.clone(),
@@ -306,15 +313,52 @@ pub async fn change_fields(
         external_name: plugin.abilities().lifecycle.then_some(account.name),
         ..ChannelChange::default()
     };
+    // Before the provider is told: a hook that it signs with the new ones is proven from the first on.
     let changed = change_channel(flow, id, change).await?;
     if plugin.abilities().lifecycle {
-        let report = plugin
-            .connect(&flow.context(&changed, &*plugin))
-            .await
-            .map_err(|error| refused(&*plugin, error))?;
-        take_report(flow, &changed, report).await?;
+        match plugin.connect(&flow.context(&changed, &*plugin)).await {
+            Ok(report) => take_report(flow, &changed, report).await?,
+            Err(error) => {
+                undo(flow, &channel, &changed).await?;
+                return Err(refused(&*plugin, error));
+            }
+        }
     }
     flow.directory().channel(id).ok_or(ChannelError::NotFound("channel"))
+}
+
+/// The provider was not told, or perhaps was: the old values are in use again, and the new ones are accepted.
+async fn undo(flow: &Flow, before: &Channel, changed: &Channel) -> Result<(), ChannelError> {
+    let mut secrets = before.secrets.clone();
+    accept_as_well(&mut secrets, &changed.secrets, flow.now());
+    let change = ChannelChange {
+        fields: Some(before.fields.clone()),
+        secrets: Some(secrets),
+        external_name: Some(before.external_name.clone()),
+        ..ChannelChange::default()
+    };
+    change_channel(flow, before.id, change).await.map(drop)
+}
+
+/// Adds what others are there, for as long as they last and no longer than [`GRACE`]. A secret of a name that has
+/// none yet is in use itself.
+fn accept_as_well(secrets: &mut Secrets, others: &Secrets, now: Time) {
+    let end = now.after(GRACE);
+    for name in others.names() {
+        let in_use = secrets.contains(name);
+        for (other, until) in others.with_ends(name) {
+            let present = secrets.all(name);
+            let known = present.iter().any(|known| known.expose() == other.expose());
+            if !known && present.len() < ACCEPTED_MAX {
+                let until = if in_use {
+                    Some(until.map_or(end, |until| until.min(end)))
+                } else {
+                    until
+                };
+                secrets.add_until(name, other.clone(), until);
+            }
+        }
+    }
 }
 
 /// Takes the channel out of use. That the provider's webhook could not be taken away is said, not fatal.

@@ -243,7 +243,7 @@ impl Flow {
 
     /// The channel's own secrets, then those of its plugin for names it left out.
     pub fn context(&self, channel: &Channel, plugin: &dyn Connector) -> ChannelContext {
-        let mut secrets = channel.secrets.clone();
+        let mut secrets = channel.secrets.at(self.now());
         for name in plugin.secrets().names() {
             if !channel.secrets.contains(name) {
                 for secret in plugin.secrets().all(name) {

@@ -6,6 +6,8 @@ use std::fmt;
 pub use secrecy::ExposeSecret;
 use secrecy::SecretString;
 
+use crate::clock::Time;
+
 /// A token, key or password. Wiped when dropped, `[secret]` in every format.
 #[derive(Clone)]
 pub struct Secret(SecretString);
@@ -32,24 +34,60 @@ impl fmt::Debug for Secret {
 /// The secrets of one channel or plugin by name. For one name there may be several while one is
 /// being rotated: the first is used to send, all are accepted when verifying.
 #[derive(Debug, Clone, Default)]
-pub struct Secrets(BTreeMap<String, Vec<Secret>>);
+pub struct Secrets(BTreeMap<String, Held>);
+
+/// The values of one name, side by side with when each ends.
+#[derive(Debug, Clone, Default)]
+struct Held {
+    values: Vec<Secret>,
+    /// None: it does not.
+    ends: Vec<Option<Time>>,
+}
 
 impl Secrets {
     /// Adds a value behind the ones already there.
     pub fn add(&mut self, name: impl Into<String>, secret: Secret) {
-        self.0.entry(name.into()).or_default().push(secret);
+        self.add_until(name, secret, None);
+    }
+
+    /// The same for one that is no longer in use, and accepted until then.
+    pub fn add_until(&mut self, name: impl Into<String>, secret: Secret, until: Option<Time>) {
+        let held = self.0.entry(name.into()).or_default();
+        held.values.push(secret);
+        held.ends.push(until);
     }
 
     /// The one in use.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Secret> {
-        self.0.get(name).and_then(|all| all.first())
+        self.all(name).first()
     }
 
     /// All that are still accepted.
     #[must_use]
     pub fn all(&self, name: &str) -> &[Secret] {
-        self.0.get(name).map_or(&[], Vec::as_slice)
+        self.0.get(name).map_or(&[], |held| held.values.as_slice())
+    }
+
+    /// All of the name, each with when it ends.
+    pub fn with_ends(&self, name: &str) -> impl Iterator<Item = (&Secret, Option<Time>)> {
+        let held = self.0.get(name).into_iter();
+        held.flat_map(|held| held.values.iter().zip(held.ends.iter().copied()))
+    }
+
+    /// Those that are accepted at this time.
+    #[must_use]
+    pub fn at(&self, now: Time) -> Self {
+        let mut accepted = Self::default();
+        for name in self.names() {
+            let lasting = self
+                .with_ends(name)
+                .filter(|(_, until)| until.is_none_or(|until| until > now));
+            for (secret, until) in lasting {
+                accepted.add_until(name, secret.clone(), until);
+            }
+        }
+        accepted
     }
 
     #[must_use]
@@ -63,6 +101,6 @@ impl Secrets {
 
     /// Every value, for scanning what must not hold one.
     pub fn values(&self) -> impl Iterator<Item = &Secret> {
-        self.0.values().flatten()
+        self.0.values().flat_map(|held| &held.values)
     }
 }

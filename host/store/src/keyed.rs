@@ -56,7 +56,8 @@ pub trait Keyed: Send + Sync {
     async fn name_media(&self, id: MediaId, name: &str) -> Result<(), StoreError>;
     /// Forgets the row and deletes the bytes when no other row has them.
     async fn erase_media(&self, id: MediaId) -> Result<(), StoreError>;
-    /// Drops what nobody needs any more: files older than `media_age`, kept answers and values whose time is over.
+    /// Drops what nobody needs any more: files older than `media_age`, kept answers, secrets and values whose time is
+    /// over.
     /// Called now and then; works in small steps. Tells how many files went.
     async fn sweep(&self, now: Time, media_age: Duration) -> Result<u32, StoreError>;
 }

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use mantle_model::clock::Time;
 use mantle_model::ids::{ChannelId, MediaId};
 
-use super::SqlStore;
 use super::rows::{Of, bytes};
+use super::{SqlStore, secrets};
 use crate::StoreError;
 use crate::keyed::{KeptAnswer, Keyed, MediaRow};
 use crate::media::OldFile;
@@ -178,9 +178,9 @@ impl Keyed for SqlStore {
         self.write(async move |tx: &mut Connection| {
             sql(r"delete from kept_answer where until <= $1; delete from kv where until <= $1")
                 .bind(now.unix_ms())
-                .execute(tx)
+                .execute(&mut *tx)
                 .await?;
-            Ok(())
+            secrets::drop_ended(tx, now).await
         })
         .await?;
         let before = now.before(media_age);

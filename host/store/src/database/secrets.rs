@@ -1,6 +1,7 @@
 //! Rows of sealed values. Sealing happens before the writer is asked, opening after the rows are read.
 
 use crate::sql::{Connection, sql};
+use mantle_model::clock::Time;
 use mantle_model::secret::{Secret, Secrets};
 
 use super::rows::Of;
@@ -11,6 +12,7 @@ use crate::seal::{Key, Place, Sealed};
 pub(super) struct SealedRow {
     name: String,
     place: i64,
+    until: Option<i64>,
     sealed: Sealed,
 }
 
@@ -24,10 +26,11 @@ pub(super) fn seal_all(
 ) -> Result<Vec<SealedRow>, StoreError> {
     let mut rows = Vec::new();
     for name in secrets.names() {
-        for (place, secret) in (0..).zip(secrets.all(name)) {
+        for (place, (secret, until)) in (0..).zip(secrets.with_ends(name)) {
             rows.push(SealedRow {
                 name: name.to_owned(),
                 place,
+                until: until.map(Time::unix_ms),
                 sealed: key.seal(Place { owner, id, name }, secret)?,
             });
         }
@@ -48,8 +51,8 @@ pub(super) async fn replace(
         .await?;
     for row in rows {
         sql(
-            r"insert into secret (owner, owner_id, name, place, key_id, nonce, sealed)
-              values ($1, $2, $3, $4, $5, $6, $7)",
+            r"insert into secret (owner, owner_id, name, place, key_id, nonce, sealed, until)
+              values ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(owner)
         .bind(id)
@@ -58,6 +61,7 @@ pub(super) async fn replace(
         .bind(row.sealed.key_id)
         .bind(row.sealed.nonce.as_slice())
         .bind(row.sealed.sealed.as_slice())
+        .bind(row.until)
         .execute(&mut *tx)
         .await?;
     }
@@ -69,7 +73,7 @@ pub(super) async fn open_all(
     key: &Key,
     (owner, id): (&'static str, i64),
 ) -> Result<Secrets, StoreError> {
-    let rows = sql(r"select name, place, key_id, nonce, sealed from secret
+    let rows = sql(r"select name, place, key_id, nonce, sealed, until from secret
           where owner = $1 and owner_id = $2
           order by name, place")
     .bind(owner)
@@ -87,7 +91,16 @@ pub(super) async fn open_all(
         };
         let place = Place { owner, id, name: &name };
         let secret: Secret = key.open(place, &sealed)?;
-        secrets.add(name, secret);
+        secrets.add_until(name, secret, row.time_opt("until")?);
     }
     Ok(secrets)
+}
+
+/// Values whose time is over.
+pub(super) async fn drop_ended(tx: &mut Connection, now: Time) -> Result<(), StoreError> {
+    sql(r"delete from secret where until <= $1")
+        .bind(now.unix_ms())
+        .execute(tx)
+        .await?;
+    Ok(())
 }

@@ -28,6 +28,11 @@ async fn pass(bridge: &Bridge, steps: u32, step: Duration) -> Result<()> {
     Ok(())
 }
 
+/// One person is sent one message a second on this channel.
+async fn one_a_second(bridge: &Bridge) -> Result<()> {
+    pass(bridge, u32::try_from(REPLIES)? + 5, Duration::from_secs(1)).await
+}
+
 async fn found(bridge: &Bridge) -> Result<u64> {
     let (_, text) = bridge.api(http::Method::GET, "/metrics", None).await?;
     let text = text.as_str().context("metrics are text")?;
@@ -57,6 +62,7 @@ async fn c16_out_3_replies_written_while_the_route_was_down_are_found_in_order_a
         bridge.advance(Duration::ZERO);
     }
     pass(&bridge, 5, MINUTE).await?;
+    one_a_second(&bridge).await?;
     assert_eq!(received(&customer), numbered());
     assert_eq!(found(&bridge).await?, REPLIES as u64);
     let workspace = bridge.get("/api/v1/workspaces").await?;
@@ -89,10 +95,12 @@ async fn c16_op_2_replies_written_while_the_host_was_off_are_found_on_start() ->
     }
     bridge.advance(MINUTE * 20);
     bridge.restart().await?;
+    // The host looks by itself as soon as it has started.
     bridge
-        .until("all replies", || (received(&customer).len() >= REPLIES).then_some(()))
+        .until("the first reply", || (!received(&customer).is_empty()).then_some(()))
         .await?;
-    bridge.quiet().await?;
+    one_a_second(&bridge).await?;
+    assert_eq!(bridge.at_rest().await?, 0);
     assert_eq!(received(&customer), numbered());
     bridge.assert_lawful()
 }

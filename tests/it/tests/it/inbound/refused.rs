@@ -199,6 +199,48 @@ async fn in_9_after_a_rotation_of_the_app_secret_both_pass() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_9_ch_8_the_hook_secret_is_renewed_and_the_old_one_passes_for_a_day() -> Result<()> {
+    let (bridge, channel) = Bridge::with_telegram().await?;
+    let customer = bridge.telegram_customer(94);
+    customer.writes("before").await;
+    bridge.quiet().await?;
+    let (before, _) = bridge.world.telegram.webhooks().log().pop().context("a delivery")?;
+    let edit = json!({"fields": mantle_it::telegram_fields()});
+    let path = format!("/api/v1/channels/{}", channel.id);
+    let (status, body) = bridge.api(Method::PATCH, &path, Some(&edit)).await?;
+    assert_eq!(status, 200, "{body}");
+    assert!(customer.writes("after").await.delivered.is_good());
+    let (after, _) = bridge.world.telegram.webhooks().log().pop().context("a delivery")?;
+    let secret = |headers: &[(String, String)]| {
+        let found = headers.iter().find(|(name, _)| name == TELEGRAM_SECRET);
+        found.map(|(_, value)| value.clone())
+    };
+    assert_ne!(
+        secret(&before.headers),
+        secret(&after.headers),
+        "the webhook has a new secret"
+    );
+
+    let again = async |told: &mantle_world::Post| {
+        let client = bridge.world.scene().client();
+        let url = told
+            .url
+            .replace(mantle_it::PUBLIC_URL, &format!("http://{}", bridge.host().addr));
+        let answer = client
+            .call(Method::POST, &url, &told.headers, told.body.clone())
+            .await?;
+        anyhow::Ok(answer.status)
+    };
+    bridge.advance(std::time::Duration::from_secs(24 * 3600 - 1));
+    assert_eq!((again(&before).await?, again(&after).await?), (200, 200));
+    bridge.advance(std::time::Duration::from_secs(1));
+    assert_eq!((again(&before).await?, again(&after).await?), (401, 200));
+    bridge.quiet().await?;
+    assert_eq!(texts(&bridge.only_conversation()?), ["before", "after"]);
+    bridge.assert_lawful()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_9_after_a_rotation_of_the_auth_token_both_pass() -> Result<()> {
     const NEW: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
     let (bridge, channels) = Bridge::connected().await?;
