@@ -86,6 +86,7 @@ pub(crate) fn limited(refusal: Reply, retry_after: Option<&str>) -> Reply {
 struct State {
     next: VecDeque<(Option<String>, Fault)>,
     always: Vec<(Option<String>, Fault)>,
+    struck: usize,
 }
 
 /// The faults of one stand-in. An *operation* is the stand-in's name of a call: `sendMessage`, `messages`, `reply`;
@@ -116,7 +117,17 @@ impl Faults {
 
     /// All is well again.
     pub fn clear(&self) {
-        *lock(&self.0) = State::default();
+        let mut state = lock(&self.0);
+        *state = State {
+            struck: state.struck,
+            ..State::default()
+        };
+    }
+
+    /// How many calls a fault has met so far: those that were kept from being done are seen nowhere else.
+    #[must_use]
+    pub fn struck(&self) -> usize {
+        lock(&self.0).struck
     }
 
     /// How many queued faults have not happened yet.
@@ -128,13 +139,16 @@ impl Faults {
     pub(crate) fn take(&self, operation: &str) -> Option<Fault> {
         let mut state = lock(&self.0);
         let fits = |wanted: &Option<String>| wanted.as_deref().is_none_or(|wanted| wanted == operation);
-        if let Some(at) = state.next.iter().position(|(wanted, _)| fits(wanted)) {
-            return state.next.remove(at).map(|(_, fault)| fault);
-        }
-        state
-            .always
-            .iter()
-            .find(|(wanted, _)| fits(wanted))
-            .map(|(_, fault)| fault.clone())
+        let next = state.next.iter().position(|(wanted, _)| fits(wanted));
+        let fault = match next.and_then(|at| state.next.remove(at)) {
+            Some((_, fault)) => Some(fault),
+            None => state
+                .always
+                .iter()
+                .find(|(wanted, _)| fits(wanted))
+                .map(|(_, fault)| fault.clone()),
+        };
+        state.struck += usize::from(fault.is_some());
+        fault
     }
 }
