@@ -11,7 +11,7 @@ use mantle_flow::outbound::resend::{self, Offer};
 use mantle_flow::shelf::StoreShelf;
 use mantle_flow::workspaces::{self, WorkspaceError};
 use mantle_flow::{Flow, HookAnswer, inbound, outbound};
-use mantle_model::hook::Hook;
+use mantle_model::hook::{Hook, Overload};
 use mantle_model::ids::{ChannelId, MediaId, MessageId, ReceiptId, WorkspaceId};
 use mantle_model::inbound::Notice;
 use mantle_model::secret::Secret;
@@ -36,6 +36,18 @@ pub(crate) struct HostDesk {
 
 #[async_trait]
 impl Desk for HostDesk {
+    fn overload(&self, plugin: &str) -> Option<Overload> {
+        self.flow.overload(plugin)
+    }
+
+    fn shed(&self, channel: Option<&str>, reason: &'static str) {
+        self.flow.shed(channel.and_then(|text| text.parse().ok()), reason);
+    }
+
+    fn shed_intercom(&self, reason: &'static str) {
+        self.flow.shed_inbox(Platform::Intercom, reason);
+    }
+
     async fn hook(&self, plugin: &str, channel: Option<&str>, hook: Hook) -> HookAnswer {
         // What is no id is treated as a channel that is gone, so that nobody learns which ids there are.
         let channel = channel.map(|text| text.parse().unwrap_or(NO_CHANNEL));

@@ -206,6 +206,7 @@ impl Rooms {
             figures,
             pulse: Pulse::default(),
             tasks: TaskTracker::new(),
+            admission: Arc::default(),
             under_way: Mutex::new(HashSet::new()),
         });
         Ok(Self {

@@ -14,6 +14,7 @@ use mantle_store::directory::{Channel, ChannelChange, ChannelSettings, ChannelSt
 use mantle_store::{Conflict, StoreError};
 
 use crate::connector::Connector;
+use crate::gates::Key;
 use crate::{Flow, access};
 
 /// How long a secret that was replaced still proves hooks: what the provider signed before the change, and tries
@@ -439,6 +440,9 @@ pub(crate) async fn set_status(flow: &Flow, channel: &Channel, told: (ChannelSta
         return;
     };
     let back = told.0 == ChannelStatus::Connected;
+    if let (true, Some(plugin)) = (back, flow.plugin(&channel.plugin)) {
+        flow.gates.forgive(Key::provider(&present, &*plugin));
+    }
     tracing::warn!(channel.id = %channel.id, was = ?present.status, now = ?told.0, "A channel's status changed");
     let change = ChannelChange {
         status: Some(told),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use mantle_model::capabilities::Capabilities;
 use mantle_model::clock::Time;
-use mantle_model::hook::{Answer, Hook};
+use mantle_model::hook::{Answer, Hook, Overload};
 use mantle_model::outbound::{Finding, Outgoing, Sent};
 use mantle_model::secret::Secrets;
 use mantle_sandbox::{
@@ -32,6 +32,7 @@ pub trait Connector: Send + Sync {
     fn abilities(&self) -> Abilities;
     fn secrets(&self) -> &Secrets;
     fn default_answer(&self) -> Answer;
+    fn overload(&self) -> &Overload;
     /// The field that is wrong, and a sentence with the fix.
     fn check_fields(&self, values: &BTreeMap<String, String>) -> Result<(), (String, String)>;
     fn verify(&self, secrets: &Secrets, hook: &Hook, url: &str) -> Verdict;
@@ -85,6 +86,9 @@ impl Connector for Plugin {
     }
     fn default_answer(&self) -> Answer {
         Plugin::default_answer(self)
+    }
+    fn overload(&self) -> &Overload {
+        Plugin::overload(self)
     }
     fn check_fields(&self, values: &BTreeMap<String, String>) -> Result<(), (String, String)> {
         Plugin::check_fields(self, values)

@@ -15,6 +15,7 @@ use mantle_store::lanes::{Attempt, Change, ClaimedLane, Effect, EffectState, End
 use mantle_store::people::Identity;
 use sha2::{Digest, Sha256};
 
+use crate::paced::Paced;
 use crate::payload::{InPayload, Note, to_bytes};
 use crate::{Flow, access};
 
@@ -100,6 +101,8 @@ pub(crate) struct Job<'a> {
     pub inbox: Arc<dyn Inbox>,
     pub access: Access,
     pub label: ChannelLabel,
+    /// What the gates learn from this turn.
+    pub paced: Paced,
 }
 
 impl<'a> Job<'a> {
@@ -110,6 +113,7 @@ impl<'a> Job<'a> {
         let workspace = directory.workspace(channel.workspace)?;
         let inbox = flow.inbox(workspace.platform)?;
         Some(Self {
+            paced: Paced::new(flow, &channel, &workspace),
             access: access(&workspace),
             label: flow.label(&channel),
             flow,
@@ -177,6 +181,7 @@ impl<'a> Job<'a> {
     /// The write was made.
     pub fn done(&self, effect: Effect, remote_id: Option<String>) -> Change {
         self.flow.metrics().effect(target_word(&effect.step), "done");
+        self.written(target_word(&effect.step));
         self.effect(Effect {
             state: EffectState::Done,
             remote_id,
@@ -192,6 +197,7 @@ impl<'a> Job<'a> {
             _ => (EffectState::Failed, "failed"),
         };
         self.flow.metrics().effect(target_word(&effect.step), word);
+        self.unwritten(target_word(&effect.step), failure);
         self.effect(Effect {
             state,
             ended_at: Some(self.now()),

@@ -5,10 +5,14 @@
 //! customer or the inbox ends as a note, a dead message or a counter, never in silence.
 //! Knows nothing of HTTP, of any provider's or inbox's wire format, nor of SQL.
 
+mod breaker;
+mod bucket;
 pub mod channels;
 pub mod chores;
 pub mod connector;
 pub mod directory;
+mod fair;
+mod gates;
 pub mod inbound;
 mod job;
 mod making;
@@ -17,10 +21,13 @@ mod misfits;
 mod note;
 mod one_at_a_time;
 pub mod outbound;
+mod paced;
 pub mod payload;
 pub mod restored;
 pub mod retry;
+mod schedule;
 pub mod shelf;
+mod standing;
 mod sweep;
 pub mod upkeep;
 pub mod worker;
@@ -33,8 +40,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use mantle_inbox::{Access, ChannelLabel, Inbox};
 use mantle_model::clock::{Clock, Time};
-use mantle_model::hook::Answer;
-use mantle_model::ids::{IdSource, MessageId};
+use mantle_model::hook::{Answer, Overload};
+use mantle_model::ids::{ChannelId, IdSource, MessageId};
 use mantle_model::inbound::Notice;
 use mantle_sandbox::{ChannelContext, Shelf};
 use mantle_store::directory::{Channel, Platform, Workspace};
@@ -44,9 +51,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::connector::{Catalog, Connector};
 use crate::directory::Directory;
+use crate::gates::Gates;
 use crate::metrics::Metrics;
 use crate::misfits::Misfits;
 use crate::one_at_a_time::OneAtATime;
+use crate::schedule::Schedule;
 use crate::sweep::Sweeps;
 
 /// Where random numbers come from.
@@ -87,6 +96,8 @@ pub struct Flow {
     restore: OnceLock<Restored>,
     /// When the worker last looked for work.
     worked: Mutex<Instant>,
+    gates: Gates,
+    schedule: Schedule,
 }
 
 /// What the caller of a hook is told.
@@ -138,6 +149,8 @@ impl Flow {
             sweeps: Sweeps::default(),
             restore: OnceLock::new(),
             worked: Mutex::new(Instant::now()),
+            gates: Gates::default(),
+            schedule: Schedule::default(),
         }))
     }
 
@@ -194,6 +207,24 @@ impl Flow {
         let plugin = self.plugin(&channel.plugin);
         let told = plugin.and_then(|plugin| self.misfits.notice(channel.id, plugin.fields()));
         told.into_iter().collect()
+    }
+
+    /// How the plugin's provider treats a hook that is not taken. None: there is no such plugin.
+    #[must_use]
+    pub fn overload(&self, plugin: &str) -> Option<Overload> {
+        Some(self.plugin(plugin)?.overload().clone())
+    }
+
+    /// Counts a hook that was refused before it was looked at. Names that are not ours share a label.
+    pub fn shed(&self, channel: Option<ChannelId>, reason: &str) {
+        let known = channel.filter(|id| self.directory().channel(*id).is_some());
+        let label = known.map_or_else(|| "unknown".to_owned(), |id| id.to_string());
+        self.metrics().rejected(&label, reason);
+    }
+
+    /// Counts a webhook of the inbox that was refused before it was looked at.
+    pub fn shed_inbox(&self, platform: Platform, reason: &str) {
+        self.metrics().rejected(outbound::platform_word(platform), reason);
     }
 
     /// Waits for journeys whose callers are gone. To be called when the server has stopped.

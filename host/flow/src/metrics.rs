@@ -5,11 +5,15 @@ use std::time::Duration;
 use mantle_model::ids::{ChannelId, WorkspaceId};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::breaker::Phase;
+
 type Labels<const N: usize> = [(&'static str, String); N];
 type Counters<const N: usize> = Family<Labels<N>, Counter>;
+type Gauges<const N: usize> = Family<Labels<N>, Gauge>;
 type Histograms<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram>;
 
 /// Families of the journeys. A clone counts into the same numbers.
@@ -25,6 +29,8 @@ pub struct Metrics {
     delivery: Histograms<2>,
     dead_letters: Counters<1>,
     gap_found: Counters<1>,
+    breaker_state: Gauges<2>,
+    ratelimit_wait: Histograms<2>,
 }
 
 impl Metrics {
@@ -41,6 +47,8 @@ impl Metrics {
             delivery: Family::new_with_constructor(from_a_hundredth),
             dead_letters: Family::default(),
             gap_found: Family::default(),
+            breaker_state: Family::default(),
+            ratelimit_wait: Family::new_with_constructor(from_a_hundredth),
         };
         let registry = registry.sub_registry_with_prefix("mantle");
         registry.register("receipts", "Raw hooks stored, by outcome", metrics.receipts.clone());
@@ -76,7 +84,27 @@ impl Metrics {
             metrics.gap_found.clone(),
         );
         registry.register("dead_letters", "Messages given up", metrics.dead_letters.clone());
+        let help = "Whether calls are made: 0 closed (yes), 1 half-open (a few), 2 open (none)";
+        registry.register("breaker_state", help, metrics.breaker_state.clone());
+        let help = "What a limit of the other side asked to wait, as far as it is believed";
+        registry.register_with_unit("ratelimit_wait", help, Unit::Seconds, metrics.ratelimit_wait.clone());
         metrics
+    }
+
+    /// `of`: the workspace or channel whose credential it is.
+    pub(crate) fn breaker(&self, target: &str, of: &dyn std::fmt::Display, phase: Phase) {
+        let labels = [("target", target.into()), ("of", of.to_string())];
+        let value = match phase {
+            Phase::Closed => 0,
+            Phase::HalfOpen => 1,
+            Phase::Open => 2,
+        };
+        self.breaker_state.get_or_create(&labels).set(value);
+    }
+
+    pub(crate) fn rate_limited(&self, target: &str, of: &dyn std::fmt::Display, wait: Duration) {
+        let labels = [("target", target.into()), ("of", of.to_string())];
+        self.ratelimit_wait.get_or_create(&labels).observe(wait.as_secs_f64());
     }
 
     pub(crate) fn receipt(&self, origin: &dyn std::fmt::Display, result: &str) {

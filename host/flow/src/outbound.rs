@@ -247,7 +247,7 @@ pub(crate) async fn read_again(
     Ok((ReceiptState::Parsed, events))
 }
 
-fn platform_word(platform: Platform) -> &'static str {
+pub(crate) fn platform_word(platform: Platform) -> &'static str {
     match platform {
         Platform::Intercom => "intercom",
         Platform::Hubspot => "hubspot",

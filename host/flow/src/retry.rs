@@ -6,6 +6,8 @@ use mantle_model::clock::Time;
 use mantle_model::failure::{Cause, Failure};
 use mantle_store::lanes::Attempt;
 
+use crate::bucket;
+
 /// The first wait is drawn from up to this.
 const BASE: Duration = Duration::from_secs(2);
 /// Each further wait is drawn from up to this many times more.
@@ -16,8 +18,6 @@ const WAIT_MAX: Duration = Duration::from_secs(60 * 60);
 const WAIT_MIN: Duration = Duration::from_millis(200);
 /// A message that failed this long is given up: nobody waits longer for an answer.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(48 * 60 * 60);
-/// After a rate limit without a named time.
-const RATE_LIMIT_WAIT: Duration = Duration::from_secs(5);
 /// Between tries with credentials that were refused: somebody must act first, and recovery should show within it.
 const UNAUTHORIZED_WAIT: Duration = Duration::from_secs(60);
 
@@ -43,7 +43,7 @@ pub(crate) fn next(failure: &Failure, attempts: Attempts, chance: u64) -> Next {
         counts: Attempt::Free,
     };
     match failure {
-        Failure::RateLimited { after, .. } => free(after.unwrap_or(RATE_LIMIT_WAIT).max(WAIT_MIN)),
+        Failure::RateLimited { after, .. } => free(bucket::believed(*after)),
         Failure::Unauthorized(_) => free(UNAUTHORIZED_WAIT),
         Failure::Refused(refusal) => Next::GiveUp(refusal.cause.clone()),
         Failure::Transient(cause) | Failure::Unknown(cause) => {
@@ -116,6 +116,69 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// Fails again and again on a clock of its own until it is given up. Answers the waits.
+    fn whole_schedule(mut failure: impl FnMut(usize) -> Failure, mut random: u64) -> Vec<(Duration, Attempt)> {
+        let (mut now, mut failed, mut since) = (NOW, 0, None);
+        let mut waits = Vec::new();
+        loop {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let attempts = Attempts { failed, since, now };
+            match next(&failure(waits.len()), attempts, random >> 8) {
+                Next::GiveUp(_) => return waits,
+                Next::Retry { until, counts } => {
+                    waits.push((until.since(now), counts));
+                    // What the store keeps of it.
+                    if counts == Attempt::Counts {
+                        failed += 1;
+                        since = since.or(Some(now));
+                    }
+                    now = until;
+                }
+            }
+            assert!(waits.len() < 100_000, "it never ends");
+        }
+    }
+
+    #[test]
+    fn p4_the_whole_schedule_is_bounded_grows_and_ends_after_two_days() {
+        for seed in 0..200 {
+            let waits = whole_schedule(|_| Failure::Transient(cause()), seed);
+            let total: Duration = waits.iter().map(|(wait, _)| *wait).sum();
+            assert!(
+                total >= GIVE_UP_AFTER && total < GIVE_UP_AFTER + WAIT_MAX,
+                "{seed}: {total:?}"
+            );
+            for (place, (wait, counts)) in waits.iter().enumerate() {
+                let exponent = u32::try_from(place).unwrap_or(u32::MAX);
+                let ceiling = BASE.saturating_mul(FACTOR.saturating_pow(exponent)).min(WAIT_MAX);
+                assert!((WAIT_MIN..=ceiling).contains(wait), "{seed}, {place}: {wait:?}");
+                assert_eq!(*counts, Attempt::Counts);
+            }
+            // Full jitter halves the waits on average: some two an hour.
+            assert!((60..160).contains(&waits.len()), "{seed}: {} tries", waits.len());
+        }
+    }
+
+    #[test]
+    fn p4_limits_in_between_use_up_no_attempt_and_six_hours_are_waited() {
+        let six_hours = Duration::from_secs(6 * 60 * 60);
+        let waits = whole_schedule(
+            |place| match place {
+                1..=4 => Failure::RateLimited {
+                    after: Some(six_hours),
+                    cause: cause(),
+                },
+                _ => Failure::Transient(cause()),
+            },
+            7,
+        );
+        assert_eq!(waits[1..=4], [(six_hours, Attempt::Free); 4]);
+        // The failure behind the limits is the second one: its wait has not grown meanwhile.
+        assert!(waits[5].0 <= BASE * FACTOR, "{:?}", waits[5]);
     }
 
     #[test]

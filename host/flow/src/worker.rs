@@ -3,27 +3,28 @@
 //! One lane is in one pair of hands. A stop lets the turns that have begun come to their end; what has not
 //! begun stays in the store.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use mantle_inbox::InboxError;
-use mantle_model::failure::{Cause, Failure};
+use mantle_model::failure::{Cause, Failure, Reason};
+use mantle_model::ids::ChannelId;
 use mantle_store::StoreError;
-use mantle_store::directory::{ChannelStatus, WorkspaceChange, WorkspaceStatus};
+use mantle_store::directory::ChannelStatus;
 use mantle_store::intake::Direction;
 use mantle_store::lanes::{Attempt, Change, Claim, ClaimedLane, Ending, StoredEvent};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::fair::Load;
 use crate::job::{Job, Stop, Turn};
 use crate::payload::OutPayload;
 use crate::retry::{self, Attempts, Next};
-use crate::{Flow, channels, chores, inbound, outbound, sweep};
+use crate::schedule::{self, HANDS};
+use crate::{Flow, channels, chores, gates, inbound, outbound, standing, sweep};
 
-/// Lanes worked at the same time: calls wait on networks, not on this machine.
-const LANES_AT_ONCE: usize = 64;
 /// How often claims are renewed; a third of what the store grants.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// After the store refused to hand out work.
@@ -33,7 +34,11 @@ const POLL: Duration = Duration::from_secs(1);
 /// When a channel or workspace that a lane belongs to is gone, its events are looked at again after this.
 const HOMELESS_WAIT: Duration = Duration::from_secs(60 * 60);
 
-type Held = Arc<Mutex<HashSet<Claim>>>;
+/// While lanes are ready that nobody may begin: a hand that becomes free ends it at once.
+const NO_ROOM_PAUSE: Duration = Duration::from_millis(20);
+
+/// The claims in hand: of which channel, and whether at what failed before.
+type Held = Arc<Mutex<HashMap<Claim, (ChannelId, bool)>>>;
 
 /// Works until `soft` is cancelled, then finishes the turns under way; `hard` drops those too.
 pub async fn run(flow: Arc<Flow>, soft: CancellationToken, hard: CancellationToken) {
@@ -56,17 +61,17 @@ async fn claim_loop(flow: &Arc<Flow>, held: &Held, turns: &mut JoinSet<()>, soft
     while !soft.is_cancelled() {
         flow.looked_for_work();
         while turns.try_join_next().is_some() {}
-        let free = LANES_AT_ONCE.saturating_sub(turns.len());
+        let free = HANDS.saturating_sub(turns.len());
         let claimed = if free == 0 {
             Ok(Vec::new())
         } else {
-            claim(flow, free).await
+            schedule::claim(flow, &load(held), free).await
         };
         match claimed {
             Ok(lanes) if lanes.is_empty() => rest(flow, turns, soft, free).await,
             Ok(lanes) => {
                 for lane in lanes {
-                    locked(held).insert(lane.claim);
+                    locked(held).insert(lane.claim, (lane.channel, lane.tries > 0));
                     let (flow, held) = (Arc::clone(flow), Arc::clone(held));
                     turns.spawn(async move {
                         work(&flow, &lane).await;
@@ -82,16 +87,19 @@ async fn claim_loop(flow: &Arc<Flow>, held: &Held, turns: &mut JoinSet<()>, soft
     }
 }
 
-async fn claim(flow: &Flow, limit: usize) -> Result<Vec<ClaimedLane>, StoreError> {
-    flow.store()
-        .claim(flow.now(), u32::try_from(limit).unwrap_or(u32::MAX))
-        .await
+fn load(held: &Held) -> Load {
+    let mut load = Load::default();
+    for (channel, failed) in locked(held).values() {
+        *load.of_channel.entry(*channel).or_default() += 1;
+        load.failed += usize::from(*failed);
+    }
+    load
 }
 
 /// Until work may be there or a hand is free.
 async fn rest(flow: &Flow, turns: &mut JoinSet<()>, soft: &CancellationToken, free: usize) {
     let nap = match flow.store().next_ready().await {
-        Ok(Some(ready)) => ready.since(flow.now()).min(POLL).max(Duration::from_millis(5)),
+        Ok(Some(ready)) => ready.since(flow.now()).min(POLL).max(NO_ROOM_PAUSE),
         Ok(None) | Err(_) => POLL,
     };
     tokio::select! {
@@ -106,7 +114,7 @@ async fn rest(flow: &Flow, turns: &mut JoinSet<()>, soft: &CancellationToken, fr
 async fn heartbeat(flow: &Flow, held: &Held, soft: &CancellationToken) {
     while !soft.is_cancelled() {
         pause(soft, HEARTBEAT).await;
-        let claims: Vec<Claim> = locked(held).iter().copied().collect();
+        let claims: Vec<Claim> = locked(held).keys().copied().collect();
         if let (false, Err(error)) = (claims.is_empty(), flow.store().heartbeat(&claims, flow.now()).await) {
             tracing::error!(%error, "Claims could not be renewed");
         }
@@ -122,7 +130,7 @@ pub(crate) async fn pause(soft: &CancellationToken, wait: Duration) {
 }
 
 /// No task panics while holding it; were it so, the set would still be whole.
-fn locked(held: &Held) -> std::sync::MutexGuard<'_, HashSet<Claim>> {
+fn locked(held: &Held) -> std::sync::MutexGuard<'_, HashMap<Claim, (ChannelId, bool)>> {
     held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -135,7 +143,7 @@ impl Flow {
         loop {
             chores::read_again(self).await?;
             sweep::run_due(self).await;
-            let lanes = claim(self, LANES_AT_ONCE).await?;
+            let lanes = schedule::claim(self, &Load::default(), HANDS).await?;
             if lanes.is_empty() {
                 return Ok(());
             }
@@ -184,13 +192,21 @@ async fn turn(flow: &Flow, lane: &ClaimedLane, event: &StoredEvent) -> Result<Af
     let Some(job) = Job::new(flow, lane, event) else {
         return homeless(flow, lane, event).await;
     };
+    // Held to the end of the turn: the gates are told how it went before it counts as over.
+    let _passes = match job.enter() {
+        Ok(passes) => passes,
+        Err(closed) => {
+            let wait = gates::jittered(closed.wait, job.flow.chance());
+            return postpone(&job, wait, closed.cause, Attempt::Free).await;
+        }
+    };
     let result = match lane.direction {
         Direction::In => inbound::forward(&job).await,
         Direction::Out => outbound::forward(&job).await,
     };
     match result {
         Ok(Turn::Finish { changes, ending }) => {
-            recovered(&job, &ending).await;
+            standing::recovered(&job, &ending).await;
             finish(&job, changes, ending).await
         }
         Ok(Turn::Retry {
@@ -223,12 +239,17 @@ async fn stopped(job: &Job<'_>, stop: Stop) -> Result<After, StoreError> {
         Stop::Lost { cause, look_after } => {
             look_after_then = Some(look_after);
             job.flow.sweeps.troubled(job.workspace.id);
-            Failure::Unknown(cause)
+            let failure = Failure::Unknown(cause);
+            if let Some(news) = job.inbox_stopped(&failure) {
+                standing::heard(job, news).await;
+            }
+            failure
         }
         Stop::Payload(error) => return give_up(job, Cause::new("payload", error.to_string())).await,
         Stop::Inbox(InboxError::Failure(failure)) => {
-            if let Failure::Unauthorized(cause) = &failure {
-                workspace_disconnected(job, cause).await;
+            let failure = scope_lost(failure);
+            if let Some(news) = job.inbox_stopped(&failure) {
+                standing::heard(job, news).await;
             }
             // Told to slow down it works all the same.
             if !matches!(failure, Failure::Refused(_) | Failure::RateLimited { .. }) {
@@ -260,6 +281,15 @@ async fn stopped(job: &Job<'_>, stop: Stop) -> Result<After, StoreError> {
     }
 }
 
+/// An app that lost a permission is as good as one that lost its token: nothing is given up for it. What may fail for
+/// want of a permission alone was dealt with where it was asked for.
+fn scope_lost(failure: Failure) -> Failure {
+    match failure {
+        Failure::Refused(refusal) if refusal.reason == Reason::Account => Failure::Unauthorized(refusal.cause),
+        other => other,
+    }
+}
+
 async fn postpone(job: &Job<'_>, wait: Duration, cause: Cause, counts: Attempt) -> Result<After, StoreError> {
     let until = job.now().after(wait);
     let change = Change::Retry { until, cause, counts };
@@ -271,6 +301,7 @@ async fn postpone(job: &Job<'_>, wait: Duration, cause: Cause, counts: Attempt) 
 async fn give_up(job: &Job<'_>, cause: Cause) -> Result<After, StoreError> {
     tracing::error!(message.id = %job.event.id, code = cause.code, reason = cause.message, "A message is given up; it can be replayed");
     job.flow.metrics().dead(job.channel.id);
+    standing::warn_of_dead(job).await;
     let told = match serde_json::from_slice(&job.event.payload) {
         Ok(OutPayload::Reply(told)) if job.lane.direction == Direction::Out => Some(told),
         _ => None,
@@ -321,40 +352,4 @@ async fn homeless(flow: &Flow, lane: &ClaimedLane, event: &StoredEvent) -> Resul
     };
     flow.store().commit(lane.claim, vec![change]).await?;
     Ok(if archived { After::Continue } else { After::Freed })
-}
-
-/// Told once, when the token is refused first; messages keep being stored.
-async fn workspace_disconnected(job: &Job<'_>, cause: &Cause) {
-    if job.workspace.status == WorkspaceStatus::Active {
-        tracing::error!(workspace.id = %job.workspace.id, code = cause.code, "The workspace's token is refused; reconnect it");
-        workspace_status(job, WorkspaceStatus::Disconnected, Some(cause.message.clone())).await;
-    }
-}
-
-/// A message that reached the inbox proves the token.
-async fn recovered(job: &Job<'_>, ending: &Ending) {
-    let proven = job.lane.direction == Direction::In && job.event.kind == "message" && *ending == Ending::Done;
-    if proven {
-        job.flow.sweeps.answered(job.workspace.id);
-    }
-    if proven && job.workspace.status == WorkspaceStatus::Disconnected {
-        workspace_status(job, WorkspaceStatus::Active, None).await;
-    }
-}
-
-async fn workspace_status(job: &Job<'_>, status: WorkspaceStatus, cause: Option<String>) {
-    let change = WorkspaceChange {
-        status: Some((status, cause)),
-        ..WorkspaceChange::default()
-    };
-    let changed = job
-        .flow
-        .store()
-        .change_workspace(job.workspace.id, change, job.now())
-        .await;
-    if let Err(error) = changed.map(drop) {
-        tracing::error!(workspace.id = %job.workspace.id, %error, "The workspace's status could not be stored");
-    } else if let Err(error) = job.flow.refresh().await {
-        tracing::error!(%error, "The directory could not be refreshed");
-    }
 }

@@ -9,6 +9,7 @@ use mantle_model::secret::Secret;
 use mantle_store::directory::{Platform, Workspace, WorkspaceChange, WorkspaceSettings, WorkspaceStatus};
 use mantle_store::{Conflict, StoreError};
 
+use crate::gates::Key;
 use crate::{Flow, channels, sweep};
 
 /// Why a workspace was not connected.
@@ -137,6 +138,7 @@ async fn renew(
     };
     let changed = change_workspace(flow, id, change).await?;
     // What waited for the token goes on now.
+    flow.gates.forgive(Key::inbox(&changed));
     for channel in flow.directory().channels_in(id) {
         flow.store().wake_channel(channel.id, flow.now()).await?;
     }

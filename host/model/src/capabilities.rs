@@ -100,6 +100,39 @@ pub struct Delivery {
     pub retry: RetrySafety,
     #[serde(default)]
     pub per_recipient_per_second: Option<f64>,
+    /// What the provider takes through one credential, whoever the recipients are.
+    #[serde(default)]
+    pub per_second: Option<f64>,
+    /// Codes of limits that concern one recipient alone. Every other limit concerns the credential.
+    #[serde(default)]
+    pub recipient_limits: Vec<String>,
+    /// Codes of limits of which the provider does not say whom they concern.
+    #[serde(default)]
+    pub unclear_limits: Vec<String>,
+}
+
+/// Whom a limit of calls concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitScope {
+    Credential,
+    Recipient,
+    /// One recipient's limit looks like the credential's.
+    Unclear,
+}
+
+impl Delivery {
+    /// Whom the limit with this code of the provider concerns.
+    #[must_use]
+    pub fn limit_scope(&self, code: &str) -> LimitScope {
+        let among = |codes: &[String]| codes.iter().any(|known| known == code);
+        if among(&self.recipient_limits) {
+            LimitScope::Recipient
+        } else if among(&self.unclear_limits) {
+            LimitScope::Unclear
+        } else {
+            LimitScope::Credential
+        }
+    }
 }
 
 /// What may be done when the outcome of a send is unknown.

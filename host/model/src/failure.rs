@@ -22,6 +22,13 @@ impl Cause {
             message: message.into(),
         }
     }
+
+    /// Whether the call ended before there was anybody to talk to, by the words that the host's client, the inboxes
+    /// and the SDK use for it.
+    #[must_use]
+    pub fn found_nobody(&self) -> bool {
+        matches!(self.code.as_str(), "dns" | "connect" | "tls")
+    }
 }
 
 /// Why a message cannot be delivered, in the terms a team acts upon.

@@ -1,5 +1,7 @@
 //! A provider's HTTP call, as it came.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Time;
@@ -51,6 +53,28 @@ impl Answer {
             content_type: None,
             body: Vec::new(),
         }
+    }
+}
+
+/// What becomes of a hook that is not taken: how the provider treats an answer that is no success.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overload {
+    /// How long it tries again. Zero: what is refused once is lost.
+    pub retried_for: Duration,
+    /// It understands 429 as "come again"; else it is answered 503.
+    pub too_many_requests: bool,
+    /// The query parameter by which calls that only tell statuses are known before they are read.
+    pub status_query: Option<String>,
+}
+
+impl Overload {
+    /// Whether a call with this query only tells the status of what was sent.
+    #[must_use]
+    pub fn is_status(&self, query: &str) -> bool {
+        let Some(name) = &self.status_query else { return false };
+        query
+            .split('&')
+            .any(|pair| pair.split('=').next() == Some(name.as_str()))
     }
 }
 

@@ -9,7 +9,7 @@ mod section;
 
 use mantle_egress::Rule;
 use mantle_model::capabilities::Capabilities;
-use mantle_model::hook::Answer;
+use mantle_model::hook::{Answer, Overload};
 
 use crate::form::Form;
 
@@ -30,6 +30,7 @@ pub(crate) struct Manifest {
     pub methods: Vec<String>,
     pub registers_webhook: bool,
     pub answer: Answer,
+    pub overload: Overload,
     pub credentials: Vec<Credential>,
     pub egress: Vec<Rule>,
     pub memory_mib: u32,
@@ -203,6 +204,16 @@ mod tests {
         );
         check_refused("\"spans\"", "\"markers\"", "capabilities.text.markers: needed");
         check_refused("\"POST\"]", "\"post\"]", "webhook.methods: `post` is none of GET");
+        check_refused(
+            "retried_for_s = 86_400",
+            "retried_for_s = 86_400_000",
+            "webhook.overload.retried_for_s: 86400000 is more than",
+        );
+        check_refused(
+            "per_second = 30.0",
+            "per_second = 0.0",
+            "capabilities.delivery.per_second: must be above 0",
+        );
         check_refused("[limits]", "[limit]", "unknown field `limit`");
         check_refused("kind = \"shared-secret\"", "kind = \"secret\"", "verification");
         check_refused("[connector]", "[connector", "connector.toml, line");

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use mantle_egress::{Egress, Policy};
 use mantle_model::capabilities::Capabilities;
 use mantle_model::clock::{Clock, Time};
-use mantle_model::hook::{Answer, Hook};
+use mantle_model::hook::{Answer, Hook, Overload};
 use mantle_model::inbound::Alias;
 use mantle_model::outbound::{Finding, Outgoing, Sent};
 use mantle_model::secret::Secrets;
@@ -138,6 +138,11 @@ impl Plugin {
     /// What the provider is answered when the connector gives no answer of its own.
     pub fn default_answer(&self) -> Answer {
         self.parts.manifest.answer.clone()
+    }
+
+    /// How the provider treats a hook that is not taken.
+    pub fn overload(&self) -> &Overload {
+        &self.parts.manifest.overload
     }
 
     /// Whether the values fit the set-up form. A secret that the plugin itself has may be left out.

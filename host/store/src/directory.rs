@@ -24,6 +24,8 @@ pub enum WorkspaceStatus {
     Active,
     /// The token was refused; inbound is stored and waits.
     Disconnected,
+    /// The inbox does not answer or asks to wait; inbound is stored and goes on by itself.
+    Waiting,
     Archived,
 }
 

@@ -206,10 +206,43 @@ pub enum Attempt {
     Free,
 }
 
+/// A lane that waits for a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadyLane {
+    pub lane: LaneId,
+    /// What a claim would hand out at most, at least 1.
+    pub events: u32,
+    /// Its first event was tried before and failed.
+    pub failed: bool,
+}
+
+/// A channel with lanes that wait, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadyChannel {
+    pub channel: ChannelId,
+    pub lanes: Vec<ReadyLane>,
+}
+
 #[async_trait]
 pub trait Lanes: Send + Sync {
-    /// Takes up to `limit` ready lanes, fairly over channels, oldest first within one. Called in a loop.
-    async fn claim(&self, now: Time, limit: u32) -> Result<Vec<ClaimedLane>, StoreError>;
+    /// What could be worked now: channels in turn, beginning behind the one that was served last, and of each up to
+    /// `limit` lanes, oldest first. Lanes that failed before do not hide the others. Called in a loop.
+    async fn ready(&self, now: Time, limit: usize) -> Result<Vec<ReadyChannel>, StoreError>;
+
+    /// Takes these lanes. What somebody else has by now, or is not ready any more, is left out.
+    async fn take(&self, now: Time, lanes: &[(ChannelId, LaneId)]) -> Result<Vec<ClaimedLane>, StoreError>;
+
+    /// Takes up to `limit` ready lanes, one of each channel and then the next of each.
+    async fn claim(&self, now: Time, limit: usize) -> Result<Vec<ClaimedLane>, StoreError> {
+        let ready = self.ready(now, limit).await?;
+        let longest = ready.iter().map(|channel| channel.lanes.len()).max().unwrap_or(0);
+        let in_turn = (0..longest).flat_map(|round| {
+            let next = move |of: &ReadyChannel| Some((of.channel, of.lanes.get(round)?.lane));
+            ready.iter().filter_map(next)
+        });
+        let lanes: Vec<_> = in_turn.take(limit).collect();
+        self.take(now, &lanes).await
+    }
 
     /// Applies the changes if the claim still holds. Called around every outside call: keep it small.
     ///

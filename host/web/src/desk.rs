@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use mantle_flow::HookAnswer;
 use mantle_flow::outbound::resend::Offer;
-use mantle_model::hook::Hook;
+use mantle_model::hook::{Hook, Overload};
 use mantle_model::ids::{ChannelId, MediaId, MessageId, ReceiptId, WorkspaceId};
 use mantle_model::inbound::Notice;
 use mantle_model::secret::Secret;
@@ -87,6 +87,14 @@ pub struct Configuration {
 /// The stories behind the front: the host implements it, the front's own tests do.
 #[async_trait]
 pub trait Desk: Send + Sync {
+    /// How the plugin's provider treats a hook that is not taken. None: there is no such plugin. Asked before each
+    /// hook is read: cheap, and without waiting.
+    fn overload(&self, plugin: &str) -> Option<Overload>;
+    /// A hook was refused before it was looked at; to be counted.
+    fn shed(&self, channel: Option<&str>, reason: &'static str);
+    /// The same for a webhook of Intercom.
+    fn shed_intercom(&self, reason: &'static str);
+
     /// A provider called. `channel` is the text of the address: it may name none of ours.
     async fn hook(&self, plugin: &str, channel: Option<&str>, hook: Hook) -> HookAnswer;
     /// Intercom called.

@@ -13,8 +13,9 @@ use mantle_flow::HookAnswer;
 use mantle_model::hook::Hook;
 
 use crate::Front;
+use crate::admission::Rank;
 use crate::body;
-use crate::limits::{HOOK_BYTES_MAX, INBOX_BYTES_MAX};
+use crate::limits::{HOOK_BYTES_MAX, INBOX_BYTES_MAX, SHED_RETRY_AFTER};
 
 pub(crate) async fn channel(
     State(front): State<Arc<Front>>,
@@ -49,12 +50,27 @@ pub(crate) async fn intercom(State(front): State<Arc<Front>>, uri: OriginalUri, 
                 .into_response();
         }
     }
+    // Its notifications come twice at most, and a sweep finds what was missed: they go before what would be lost.
+    let Some(mut place) = front
+        .admission
+        .enter(Rank::Middle, announced(&request, INBOX_BYTES_MAX))
+    else {
+        front.desk.shed_intercom("overload");
+        // Never 429: Intercom takes it for a wish to be left alone for up to two hours.
+        return shed(StatusCode::SERVICE_UNAVAILABLE);
+    };
     let hook = match read(&front, uri, request, INBOX_BYTES_MAX).await {
         Ok(hook) => hook,
         Err(refusal) => return refusal,
     };
+    place.settle(hook.body.len());
     let desk = Arc::clone(&front.desk);
-    detached(&front, async move { desk.intercom(hook).await }).await
+    detached(&front, async move {
+        let answer = desk.intercom(hook).await;
+        drop(place);
+        answer
+    })
+    .await
 }
 
 pub(crate) async fn unknown_inbox(Path(inbox): Path<String>) -> Response {
@@ -72,16 +88,46 @@ async fn take(
     uri: OriginalUri,
     request: Request<Body>,
 ) -> Response {
+    let habit = front.desk.overload(&plugin);
+    let rank = Rank::of(habit.as_ref(), uri.query().unwrap_or_default());
+    let Some(mut place) = front.admission.enter(rank, announced(&request, HOOK_BYTES_MAX)) else {
+        front.desk.shed(channel.as_deref(), "overload");
+        let bearable = habit.is_some_and(|habit| habit.too_many_requests);
+        return shed(if bearable {
+            StatusCode::TOO_MANY_REQUESTS
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        });
+    };
     let hook = match read(&front, uri, request, HOOK_BYTES_MAX).await {
         Ok(hook) => hook,
         Err(refusal) => return refusal,
     };
+    place.settle(hook.body.len());
     let desk = Arc::clone(&front.desk);
-    detached(
-        &front,
-        async move { desk.hook(&plugin, channel.as_deref(), hook).await },
-    )
+    detached(&front, async move {
+        let answer = desk.hook(&plugin, channel.as_deref(), hook).await;
+        // The place is held until the work is done, whether or not the caller still waits.
+        drop(place);
+        answer
+    })
     .await
+}
+
+/// The length that the caller announces, else the most that is read.
+fn announced(request: &Request<Body>, bytes_max: usize) -> usize {
+    let told = request.headers().get(header::CONTENT_LENGTH);
+    let told = told.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    told.unwrap_or(bytes_max).min(bytes_max)
+}
+
+/// Too much at once: nothing of the body was read.
+fn shed(status: StatusCode) -> Response {
+    let headers = [
+        (header::CONNECTION, HeaderValue::from_static("close")),
+        (header::RETRY_AFTER, HeaderValue::from(SHED_RETRY_AFTER.as_secs())),
+    ];
+    (status, headers, "Too many hooks at once. Come again.\n").into_response()
 }
 
 /// The request as the provider made it, byte for byte where signatures reach.

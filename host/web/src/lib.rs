@@ -5,6 +5,7 @@
 //! Decides nothing about messages: it turns HTTP into calls of the [`desk::Desk`] and the store, and their
 //! outcomes into statuses. Knows nothing of connectors, provider rules or files of the configuration.
 
+mod admission;
 pub mod api;
 mod body;
 pub mod desk;
@@ -30,6 +31,7 @@ use mantle_store::Store;
 use prometheus_client::registry::Registry;
 use tokio_util::task::TaskTracker;
 
+pub use crate::admission::Admission;
 use crate::desk::Desk;
 use crate::figures::StoreFigures;
 use crate::media::MediaLinks;
@@ -54,6 +56,8 @@ pub struct Front {
     pub pulse: Pulse,
     /// Requests under way, which outlive callers that hang up.
     pub tasks: TaskTracker,
+    /// What hooks may occupy.
+    pub admission: Arc<Admission>,
     /// Idempotency keys of calls under way.
     pub under_way: Mutex<HashSet<String>>,
 }

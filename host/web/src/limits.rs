@@ -19,6 +19,13 @@ pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// A batch of provider events, in bytes; Meta's largest are below 3 MB.
 pub const HOOK_BYTES_MAX: usize = 4 << 20;
+/// Hooks under way at once: read, judged, stored. The writer commits so many in a fraction of a second.
+pub const HOOKS_AT_ONCE: usize = 1_024;
+/// Bytes of all of them together: what a flood may cost in memory, times the copies made on the way to the disk.
+pub const HOOKS_BYTES_AT_ONCE: usize = 64 << 20;
+/// How soon the sender of a refused hook may come again: several times what the hooks under way take.
+pub const SHED_RETRY_AFTER: Duration = Duration::from_secs(10);
+
 /// A webhook of an inbox, in bytes: one conversation with its parts.
 pub const INBOX_BYTES_MAX: usize = 4 << 20;
 /// A call of the API, in bytes: text and settings, never files.

@@ -10,7 +10,7 @@ use mantle_flow::connector::{Catalog, Connector};
 use mantle_model::capabilities::{Capabilities, Delivery, Formatting, RetrySafety, TextRule};
 use mantle_model::clock::Time;
 use mantle_model::failure::{Cause, Failure};
-use mantle_model::hook::{Answer, Hook};
+use mantle_model::hook::{Answer, Hook, Overload};
 use mantle_model::ids::{ChannelId, MediaId};
 use mantle_model::outbound::{Finding, Outgoing, OutgoingContent, Sent};
 use mantle_model::secret::Secrets;
@@ -33,6 +33,7 @@ pub struct SimConnector {
     pub rng: Arc<Mutex<Rng>>,
     pub faults: Arc<Mutex<u64>>,
     capabilities: Capabilities,
+    overload: Overload,
     secrets: Secrets,
     inboxes: Vec<String>,
 }
@@ -51,6 +52,7 @@ impl SimConnector {
             rng,
             faults,
             capabilities: capabilities(),
+            overload: Overload::default(),
             secrets: Secrets::default(),
             inboxes: vec!["intercom".into()],
         }
@@ -76,6 +78,9 @@ fn capabilities() -> Capabilities {
             templates: false,
             retry: RetrySafety::None,
             per_recipient_per_second: None,
+            per_second: None,
+            recipient_limits: Vec::new(),
+            unclear_limits: Vec::new(),
         },
     }
 }
@@ -108,6 +113,9 @@ impl Connector for SimConnector {
     }
     fn default_answer(&self) -> Answer {
         Answer::empty(200)
+    }
+    fn overload(&self) -> &Overload {
+        &self.overload
     }
     fn check_fields(&self, _values: &BTreeMap<String, String>) -> Result<(), (String, String)> {
         Ok(())

@@ -55,6 +55,7 @@ pub(super) async fn forward(job: &Job<'_>, late: &LateFile) -> Result<Turn, Stop
         Err(Stop::Inbox(InboxError::Failure(Failure::Transient(cause) | Failure::Unknown(cause)))) => {
             Ok(again(job, late, &cause.code, &cause.message))
         }
+        Err(Stop::Lost { cause, .. }) => Ok(again(job, late, &cause.code, &cause.message)),
         Err(Stop::Inbox(InboxError::ConversationGone | InboxError::ContactGone)) => Ok(again(
             job,
             late,

@@ -129,6 +129,9 @@ mod tests {
                 templates: false,
                 retry: RetrySafety::None,
                 per_recipient_per_second: None,
+                per_second: None,
+                recipient_limits: Vec::new(),
+                unclear_limits: Vec::new(),
             },
         }
     }

@@ -47,6 +47,9 @@ mod tests {
             templates: false,
             retry: RetrySafety::None,
             per_recipient_per_second: rate,
+            per_second: None,
+            recipient_limits: Vec::new(),
+            unclear_limits: Vec::new(),
         })
     }
 

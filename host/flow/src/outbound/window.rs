@@ -108,6 +108,9 @@ mod tests {
                 templates: true,
                 retry: RetrySafety::Echo,
                 per_recipient_per_second: None,
+                per_second: None,
+                recipient_limits: Vec::new(),
+                unclear_limits: Vec::new(),
             },
         }
     }

@@ -17,7 +17,7 @@ use mantle_inbox::{
 };
 use mantle_model::capabilities::{AttachmentRule, Capabilities, Delivery, Formatting, RetrySafety, TextRule, Window};
 use mantle_model::clock::{Clock, ManualClock, Time};
-use mantle_model::hook::{Answer, Hook};
+use mantle_model::hook::{Answer, Hook, Overload};
 use mantle_model::ids::{ChannelId, IdSource, MediaId, WorkspaceId};
 use mantle_model::inbound::{AttachmentKind, Event, Malformed, Person};
 use mantle_model::outbound::{Finding, Outgoing, OutgoingContent, Sent};
@@ -281,6 +281,7 @@ pub struct Script {
 }
 
 pub struct FakeConnector {
+    overload: Overload,
     pub script: Mutex<Script>,
     capabilities: Capabilities,
     secrets: Secrets,
@@ -328,6 +329,9 @@ impl Connector for FakeConnector {
     }
     fn default_answer(&self) -> Answer {
         Answer::empty(200)
+    }
+    fn overload(&self) -> &Overload {
+        &self.overload
     }
     fn check_fields(&self, _: &BTreeMap<String, String>) -> Result<(), (String, String)> {
         Ok(())
@@ -441,6 +445,7 @@ impl World {
             capabilities: capabilities(),
             secrets: Secrets::default(),
             inboxes: vec!["intercom".into()],
+            overload: Overload::default(),
             shelf: Arc::clone(&shelf),
         });
         let platform: Arc<dyn Inbox> = inbox.clone();
@@ -591,6 +596,9 @@ fn capabilities() -> Capabilities {
             templates: false,
             retry: RetrySafety::Echo,
             per_recipient_per_second: None,
+            per_second: None,
+            recipient_limits: Vec::new(),
+            unclear_limits: Vec::new(),
         },
     }
 }

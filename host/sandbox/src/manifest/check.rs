@@ -1,10 +1,11 @@
 //! Turns the manifest as written into one that cannot be wrong, or says which key is and how to mend it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use mantle_egress::{Holds, Rule, check_path_pattern};
 use mantle_model::capabilities::{Capabilities, Formatting};
-use mantle_model::hook::Answer;
+use mantle_model::hook::{Answer, Overload};
 use regex::Regex;
 
 use super::{Credential, Hmac, Manifest, SignedPart, Verification, raw};
@@ -48,6 +49,7 @@ pub(super) fn check(raw: raw::Manifest) -> Check<Manifest> {
     }
     let capabilities = Capabilities::from(raw.capabilities);
     check_capabilities(&capabilities)?;
+    let overload = overload(raw.webhook.overload)?;
     let answer = answer(raw.webhook.answer)?;
     Ok(Manifest {
         name: raw.connector.name,
@@ -63,6 +65,7 @@ pub(super) fn check(raw: raw::Manifest) -> Check<Manifest> {
         methods,
         registers_webhook: raw.webhook.registration == raw::Registration::Automatic,
         answer,
+        overload,
         credentials,
         egress,
         memory_mib,
@@ -335,6 +338,26 @@ fn answer(raw: raw::WebhookAnswer) -> Check<Answer> {
     })
 }
 
+/// Longer than any provider keeps a hook, in seconds: a slip of units is found.
+const RETRIED_FOR_S_MAX: u64 = 30 * 24 * 60 * 60;
+
+fn overload(raw: raw::Overload) -> Check<Overload> {
+    if raw.retried_for_s > RETRIED_FOR_S_MAX {
+        return Err(format!(
+            "webhook.overload.retried_for_s: {} is more than {RETRIED_FOR_S_MAX}, a month; say it in seconds",
+            raw.retried_for_s
+        ));
+    }
+    if raw.status_query.as_deref() == Some("") {
+        return Err("webhook.overload.status_query: name a parameter, or leave it out".to_owned());
+    }
+    Ok(Overload {
+        retried_for: Duration::from_secs(raw.retried_for_s),
+        too_many_requests: raw.too_many_requests,
+        status_query: raw.status_query,
+    })
+}
+
 fn credentials(raw: Vec<raw::Credential>, known: &Known) -> Check<Vec<Credential>> {
     let mut credentials: Vec<Credential> = Vec::new();
     for (place, credential) in raw.into_iter().enumerate() {
@@ -431,6 +454,15 @@ fn check_capabilities(capabilities: &Capabilities) -> Check<()> {
     {
         return Err(
             "capabilities.delivery.per_recipient_per_second: must be above 0; leave it out for no limit".to_owned(),
+        );
+    }
+    let delivery = &capabilities.delivery;
+    if delivery
+        .per_second
+        .is_some_and(|rate| !(rate.is_finite() && rate > 0.0))
+    {
+        return Err(
+            "capabilities.delivery.per_second: must be above 0; leave it out where no rate is known".to_owned(),
         );
     }
     match (text.formatting, &text.markers) {

@@ -175,6 +175,18 @@ pub(super) struct Webhook {
     pub methods: Vec<String>,
     pub registration: Registration,
     pub answer: WebhookAnswer,
+    #[serde(default)]
+    pub overload: Overload,
+}
+
+/// Without it the provider is taken for one that never comes again.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Overload {
+    pub retried_for_s: u64,
+    #[serde(default)]
+    pub too_many_requests: bool,
+    pub status_query: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -14,7 +14,7 @@ use super::rows::{self, Of, id_list};
 use super::writer::Patience;
 use super::{SqlStore, commit, replay};
 use crate::StoreError;
-use crate::lanes::{Change, Claim, ClaimedLane, Effect, Lanes, StoredEvent};
+use crate::lanes::{Change, Claim, ClaimedLane, Effect, Lanes, ReadyChannel, ReadyLane, StoredEvent};
 
 /// Events handed out with a lane. The rest comes with the next claim, so that no lane keeps others waiting.
 const EVENTS_PER_CLAIM: i64 = 32;
@@ -24,25 +24,29 @@ const CHANGE_BYTES: usize = 256;
 
 #[async_trait]
 impl Lanes for SqlStore {
-    async fn claim(&self, now: Time, limit: u32) -> Result<Vec<ClaimedLane>, StoreError> {
+    async fn ready(&self, now: Time, limit: usize) -> Result<Vec<ReadyChannel>, StoreError> {
         // What is begun now could not be written down.
         if self.writer.is_full() {
             return Ok(Vec::new());
         }
-        let limit = limit as usize;
-        let turns = self.turns(now, limit).await?;
-        let mut taken: Vec<Claim> = Vec::new();
-        // One lane of each channel, then the next of each: a busy channel does not crowd out the others.
-        let longest = turns.iter().map(|(_, lanes)| lanes.len()).max().unwrap_or(0);
-        for round in 0..longest {
-            for (channel, lanes) in &turns {
-                if taken.len() < limit
-                    && let Some(lane) = lanes.get(round)
-                    && let Some(claim) = self.claims.take(*lane, *channel)?
-                {
-                    taken.push(claim);
-                }
+        let mut ready = Vec::new();
+        for channel in self.channels_in_turn().await? {
+            // As soon as every lane of the limit can come from a channel of its own, more need not be looked at.
+            if ready.len() >= limit {
+                break;
             }
+            let lanes = self.ready_lanes(channel, now, limit).await?;
+            if !lanes.is_empty() {
+                ready.push(ReadyChannel { channel, lanes });
+            }
+        }
+        Ok(ready)
+    }
+
+    async fn take(&self, now: Time, lanes: &[(ChannelId, LaneId)]) -> Result<Vec<ClaimedLane>, StoreError> {
+        let mut taken: Vec<Claim> = Vec::with_capacity(lanes.len());
+        for (channel, lane) in lanes {
+            taken.extend(self.claims.take(*lane, *channel)?);
         }
         let claimed = self.claimed(&taken, now).await;
         if claimed.is_err() {
@@ -198,8 +202,8 @@ fn change_bytes(change: &Change) -> usize {
 }
 
 impl SqlStore {
-    /// Ready lanes by channel, oldest first, beginning behind the channel that was served last.
-    async fn turns(&self, now: Time, limit: usize) -> Result<Vec<(ChannelId, Vec<LaneId>)>, StoreError> {
+    /// Channels with waiting lanes, beginning behind the one that was served last.
+    async fn channels_in_turn(&self) -> Result<Vec<ChannelId>, StoreError> {
         // Jumps from channel to channel in the index instead of reading every ready lane.
         let mut channels: Vec<i64> = sql(r"with recursive ready (id) as (
                   select min(channel_id) from lane where ready_at is not null
@@ -214,41 +218,45 @@ impl SqlStore {
             let first = channels.partition_point(|channel| *channel <= last.0);
             channels.rotate_left(first);
         }
-        let mut turns = Vec::new();
-        let mut channels_with_work = 0;
-        for channel in channels {
-            // As soon as every lane of the limit can come from a channel of its own, more need not be looked at.
-            if channels_with_work >= limit {
-                break;
-            }
-            let channel = ChannelId(channel);
-            let lanes = self.ready_lanes(channel, now, limit).await?;
-            if !lanes.is_empty() {
-                channels_with_work += 1;
-                turns.push((channel, lanes));
-            }
-        }
-        Ok(turns)
+        Ok(channels.into_iter().map(ChannelId).collect())
     }
 
-    async fn ready_lanes(&self, channel: ChannelId, now: Time, limit: usize) -> Result<Vec<LaneId>, StoreError> {
+    async fn ready_lanes(&self, channel: ChannelId, now: Time, limit: usize) -> Result<Vec<ReadyLane>, StoreError> {
         // Held lanes keep their time and stand in front: ask for as many more.
         let asked = limit.saturating_add(self.claims.held_of(channel));
-        let ids: Vec<i64> = sql(r"select id from lane
-              where channel_id = $1 and ready_at is not null and ready_at <= $2
-              order by ready_at, id
-              limit $3")
+        // Those that failed are asked for apart: however many there are, the others are seen.
+        let rows = sql(r"select id, ready_at, tail - head as waiting, tries from (
+                  select id, ready_at, tail, head, tries from lane
+                  where channel_id = $1 and ready_at is not null and ready_at <= $2 and tries = 0
+                  order by ready_at, id limit $3
+              ) fresh
+              union all
+              select id, ready_at, tail - head as waiting, tries from (
+                  select id, ready_at, tail, head, tries from lane
+                  where channel_id = $1 and ready_at is not null and ready_at <= $2 and tries > 0
+                  order by ready_at, id limit $3
+              ) failed
+              order by ready_at, id")
         .bind(channel.0)
         .bind(now.unix_ms())
         .bind(i64::try_from(asked).unwrap_or(i64::MAX))
-        .scalars(&self.readers)
+        .fetch_all(&self.readers)
         .await?;
-        Ok(ids
-            .into_iter()
-            .map(LaneId)
-            .filter(|lane| !self.claims.is_held(*lane))
-            .take(limit)
-            .collect())
+        let mut lanes = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let row = Of { table: "lane", row };
+            let lane = LaneId(row.int("id")?);
+            if self.claims.is_held(lane) {
+                continue;
+            }
+            let waiting = row.int("waiting")?.clamp(1, EVENTS_PER_CLAIM);
+            lanes.push(ReadyLane {
+                lane,
+                events: u32::try_from(waiting).unwrap_or(1),
+                failed: row.count("tries")? > 0,
+            });
+        }
+        Ok(lanes)
     }
 
     /// The lanes with their events and effects. Read after they were taken: whatever the holder before committed

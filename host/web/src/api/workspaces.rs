@@ -61,7 +61,7 @@ pub struct WorkspaceBody {
     name: String,
     /// The inbox's own id of the workspace.
     platform_id: String,
-    /// `active`, `disconnected`, `archived`
+    /// `active`; `waiting`: the inbox does not answer or asks to wait; `disconnected`: the token is refused; `archived`
     status: String,
     status_cause: Option<String>,
     /// RFC 3339.
@@ -106,6 +106,7 @@ impl From<Workspace> for WorkspaceBody {
             status: match workspace.status {
                 WorkspaceStatus::Active => "active".to_owned(),
                 WorkspaceStatus::Disconnected => "disconnected".to_owned(),
+                WorkspaceStatus::Waiting => "waiting".to_owned(),
                 WorkspaceStatus::Archived => "archived".to_owned(),
             },
             status_cause: workspace.status_cause,

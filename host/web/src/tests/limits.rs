@@ -6,7 +6,7 @@ use mantle_model::ids::MediaId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::stand_in::{TOKEN, start};
+use super::stand_in::{HOOKS_MAX, TOKEN, start};
 use crate::limits::{API_BYTES_MAX, HEAD_BYTES_MAX, HEAD_TIME_MAX, HEADERS_MAX, HOOK_BYTES_MAX};
 
 #[tokio::test]
@@ -105,6 +105,73 @@ async fn hooks_arrive_byte_for_byte_and_are_answered_as_told() {
         .collect();
     assert_eq!(signs, ["\u{e9}t\u{e9}", "two"]);
     assert_eq!(hooks.len(), 2, "a HEAD is no webhook");
+}
+
+#[tokio::test]
+async fn f1_a_flood_is_refused_in_the_order_of_what_it_loses() {
+    let host = start(Some(TOKEN)).await;
+    host.desk.held.send_replace(true);
+    let mut arrived = host.desk.arrived.subscribe();
+    let (mut waiting, mut refused) = (Vec::new(), Vec::new());
+    // Each kind comes until it is refused, then the next one; nobody is answered meanwhile.
+    let kinds = ["nobody/x", "patient/x?status=1", "patient/x", "brief/x", "once/x"];
+    for _ in 0..HOOKS_MAX * 10 {
+        let taken = *arrived.borrow_and_update();
+        let Some(kind) = kinds.get(refused.len()) else { break };
+        let mut stream = TcpStream::connect(host.address).await.unwrap();
+        let head = format!("POST /hooks/{kind} HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // The refusal comes without a byte of the body; a hook that is let in is read first.
+        let mut answer = [0; 12];
+        stream.write_all(b"x").await.unwrap();
+        tokio::select! {
+            read = stream.read_exact(&mut answer) => {
+                read.unwrap();
+                refused.push((taken, String::from_utf8_lossy(&answer[9..]).into_owned()));
+            }
+            changed = arrived.changed() => {
+                changed.unwrap();
+                waiting.push(stream);
+            }
+        }
+    }
+    let refused: Vec<(usize, &str)> = refused.iter().map(|(at, status)| (*at, status.as_str())).collect();
+    assert_eq!(refused, [(8, "503"), (8, "429"), (12, "429"), (16, "503"), (20, "503")]);
+    assert_eq!(*host.desk.shed.lock().unwrap(), ["x overload"; 5]);
+    assert_eq!(
+        host.ask("POST /inbox/intercom", "", "{}").await.status,
+        503,
+        "never 429"
+    );
+
+    // Once the hooks under way are through, everybody is welcome again.
+    host.desk.held.send_replace(false);
+    for mut stream in waiting {
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer[9..], b"200");
+    }
+    assert_eq!(host.ask("POST /hooks/nobody/x", "", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn p7_a_refused_hook_is_not_read() {
+    let host = start(Some(TOKEN)).await;
+    host.desk.held.send_replace(true);
+    let mut arrived = host.desk.arrived.subscribe();
+    let mut waiting = Vec::new();
+    for taken in 1..=HOOKS_MAX {
+        let mut stream = TcpStream::connect(host.address).await.unwrap();
+        let hook = b"POST /hooks/once/x HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
+        stream.write_all(hook).await.unwrap();
+        arrived.wait_for(|hooks| *hooks == taken).await.unwrap();
+        waiting.push(stream);
+    }
+    // The answer is there although the body never comes.
+    let head = "POST /hooks/once/x HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n";
+    let reply = host.raw(head.as_bytes()).await;
+    assert_eq!((reply.status, reply.header("retry-after")), (503, Some("10")));
+    assert_eq!(reply.header("connection"), Some("close"));
 }
 
 #[tokio::test]

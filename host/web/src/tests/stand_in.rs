@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use mantle_flow::HookAnswer;
 use mantle_flow::outbound::resend::{Offer, Standing};
 use mantle_model::clock::Clock;
-use mantle_model::hook::{Answer, Hook};
+use mantle_model::hook::{Answer, Hook, Overload};
 use mantle_model::ids::{ChannelId, MediaId, MessageId, ReceiptId, WorkspaceId};
 use mantle_model::inbound::Notice;
 use mantle_model::secret::{Secret, Secrets};
@@ -28,7 +28,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
-use crate::Front;
 use crate::api::plugins::{FieldBody, PluginBody};
 use crate::api::templates::{TemplateBody, TemplateButtonBody};
 use crate::desk::{ChannelDraft, ChannelEdit, Configuration, Desk, DeskError, OpenFile, WorkspaceEdit};
@@ -38,23 +37,57 @@ use crate::metrics::HttpMetrics;
 use crate::operations::Pulse;
 use crate::resend::ResendLinks;
 use crate::server::{Stop, serve};
+use crate::{Admission, Front};
 
 pub(super) const TOKEN: &str = "the-key-of-the-tests";
+
+/// Hooks that the tests' front takes at once.
+pub(super) const HOOKS_MAX: usize = 20;
 
 /// Stores what it is asked for, and counts.
 pub(super) struct TestDesk {
     store: Arc<SqlStore>,
     clock: Arc<dyn Clock>,
     pub(super) hooks: Mutex<Vec<(String, Option<String>, Hook)>>,
+    /// While true, hooks that have been read are not answered.
+    pub(super) held: tokio::sync::watch::Sender<bool>,
+    /// How many hooks came this far.
+    pub(super) arrived: tokio::sync::watch::Sender<usize>,
+    pub(super) shed: Mutex<Vec<String>>,
     pub(super) connects: AtomicUsize,
     channels: AtomicI64,
 }
 
 #[async_trait]
 impl Desk for TestDesk {
+    fn overload(&self, plugin: &str) -> Option<Overload> {
+        let (retried_for, too_many_requests) = match plugin {
+            "patient" => (Duration::from_secs(86_400), true),
+            "brief" => (Duration::from_secs(45), false),
+            "once" => (Duration::ZERO, false),
+            _ => return None,
+        };
+        Some(Overload {
+            retried_for,
+            too_many_requests,
+            status_query: Some("status".to_owned()),
+        })
+    }
+
+    fn shed(&self, channel: Option<&str>, reason: &'static str) {
+        let told = format!("{} {reason}", channel.unwrap_or_default());
+        self.shed.lock().unwrap().push(told);
+    }
+
+    fn shed_intercom(&self, reason: &'static str) {
+        self.shed.lock().unwrap().push(format!("intercom {reason}"));
+    }
+
     async fn hook(&self, plugin: &str, channel: Option<&str>, hook: Hook) -> HookAnswer {
         let told = (plugin.to_owned(), channel.map(str::to_owned), hook);
         self.hooks.lock().unwrap().push(told);
+        self.arrived.send_modify(|hooks| *hooks += 1);
+        self.held.subscribe().wait_for(|held| !held).await.unwrap();
         let answer = Answer {
             status: 200,
             content_type: Some("text/xml".to_owned()),
@@ -309,6 +342,9 @@ pub(super) async fn start(admin_token: Option<&str>) -> Running {
         store: Arc::clone(&store.store),
         clock: Arc::clone(&clock),
         hooks: Mutex::default(),
+        held: tokio::sync::watch::Sender::new(false),
+        arrived: tokio::sync::watch::Sender::new(0),
+        shed: Mutex::default(),
         connects: AtomicUsize::default(),
         channels: AtomicI64::default(),
     });
@@ -327,6 +363,7 @@ pub(super) async fn start(admin_token: Option<&str>) -> Running {
         figures,
         pulse: Pulse::default(),
         tasks: TaskTracker::new(),
+        admission: Arc::new(Admission::with(HOOKS_MAX, 1 << 30)),
         under_way: Mutex::new(HashSet::new()),
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -12,6 +12,7 @@ mod logs;
 mod making;
 mod operations;
 mod outages;
+mod pace;
 mod replies;
 mod round_trip;
 mod sandboxed;

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use mantle_it::Bridge;
+use mantle_it::{Bridge, text};
 use mantle_world::Fault;
+use serde_json::{Value, json};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -25,6 +26,13 @@ async fn an_hour_of(fault: Fault) -> Result<()> {
         bridge.advance(MINUTE * 5);
     }
     assert_eq!(bridge.at_rest().await?, 24, "all are stored and none is given up");
+    let shown = bridge
+        .get(&format!("/api/v1/workspaces/{}", channels.workspace))
+        .await?;
+    assert_eq!(shown["status"], "waiting", "{shown}");
+    assert!(!text(&shown, "status_cause")?.is_empty(), "{shown}");
+    let since = text(&shown, "status_since")?;
+    assert!(since.starts_with("2026-11-20T14:0"), "since the first minutes: {since}");
     for channel in [&channels.telegram, &channels.sms, &channels.whatsapp] {
         let shown = bridge.get(&format!("/api/v1/channels/{}", channel.id)).await?;
         assert_eq!(shown["status"], "connected", "{shown}");
@@ -41,6 +49,14 @@ async fn an_hour_of(fault: Fault) -> Result<()> {
     let mut conversations = bridge.workspace().conversations();
     assert_eq!((conversations.len(), bridge.workspace().contacts().len()), (2, 2));
     conversations.sort_by_key(|known| known.source.body != "before");
+    let shown = bridge
+        .get(&format!("/api/v1/workspaces/{}", channels.workspace))
+        .await?;
+    assert_eq!(
+        (&shown["status"], &shown["status_cause"]),
+        (&json!("active"), &Value::Null),
+        "{shown}"
+    );
     // A message that comes an hour late says so in a line above its words.
     let written = |place: usize| -> Vec<String> {
         let parts: Vec<_> = conversations[place].from_customer();

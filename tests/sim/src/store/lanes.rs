@@ -1,11 +1,15 @@
 //! Claims, commits, replays.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use mantle_model::clock::Time;
 use mantle_model::failure::Cause;
 use mantle_model::ids::{ChannelId, IdentityId, LaneId, MessageId};
 use mantle_model::inbound::DeliveryReport;
-use mantle_store::lanes::{Attempt, Change, Claim, ClaimedLane, Effect, EffectState, Ending, Lanes, StoredEvent};
+use mantle_store::lanes::{
+    Attempt, Change, Claim, ClaimedLane, Effect, EffectState, Ending, Lanes, ReadyChannel, ReadyLane, StoredEvent,
+};
 use mantle_store::people::ThreadLink;
 use mantle_store::{Conflict, StoreError};
 
@@ -16,21 +20,44 @@ const EVENTS_PER_CLAIM: i64 = 4;
 
 #[async_trait]
 impl Lanes for MemoryStore {
-    async fn claim(&self, now: Time, limit: u32) -> Result<Vec<ClaimedLane>, StoreError> {
-        let host = self.life.host;
+    async fn ready(&self, now: Time, limit: usize) -> Result<Vec<ReadyChannel>, StoreError> {
         self.transact(move |memory, _| {
-            let mut ready: Vec<(Time, LaneId)> = memory
-                .lanes
-                .iter()
-                .filter(|(_, lane)| lane.claim.is_none())
-                .filter_map(|(id, lane)| Some((lane.ready_at.filter(|at| *at <= now)?, *id)))
-                .collect();
-            ready.sort();
-            ready.truncate(limit as usize);
-            Ok(ready
-                .into_iter()
-                .filter_map(|(_, id)| memory.hand_out(id, host, now))
-                .collect())
+            let mut ready: BTreeMap<ChannelId, Vec<(Time, ReadyLane)>> = BTreeMap::new();
+            for (id, lane) in memory.lanes.iter().filter(|(_, lane)| lane.claim.is_none()) {
+                let Some(at) = lane.ready_at.filter(|at| *at <= now) else {
+                    continue;
+                };
+                let waits = ReadyLane {
+                    lane: *id,
+                    events: u32::try_from((lane.tail - lane.head).clamp(1, EVENTS_PER_CLAIM)).unwrap_or(1),
+                    failed: lane.tries > 0,
+                };
+                ready.entry(lane.channel).or_default().push((at, waits));
+            }
+            let oldest_first = |(channel, mut lanes): (ChannelId, Vec<(Time, ReadyLane)>)| {
+                lanes.sort_by_key(|(at, waits)| (*at, waits.lane));
+                let lanes = lanes.into_iter().map(|(_, waits)| waits).take(limit).collect();
+                ReadyChannel { channel, lanes }
+            };
+            Ok(ready.into_iter().map(oldest_first).collect())
+        })
+        .await
+    }
+
+    async fn take(&self, now: Time, lanes: &[(ChannelId, LaneId)]) -> Result<Vec<ClaimedLane>, StoreError> {
+        let (host, lanes) = (self.life.host, lanes.to_vec());
+        self.transact(move |memory, _| {
+            let mut taken = Vec::new();
+            for (_, id) in lanes {
+                let free = memory
+                    .lanes
+                    .get(&id)
+                    .is_some_and(|lane| lane.claim.is_none() && lane.ready_at.is_some_and(|at| at <= now));
+                if free {
+                    taken.extend(memory.hand_out(id, host, now));
+                }
+            }
+            Ok(taken)
         })
         .await
     }

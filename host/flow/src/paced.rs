@@ -1,0 +1,170 @@
+//! What a turn asks of the gates, and what it tells them.
+//!
+//! A turn into the inbox passes the workspace's gate; one to a customer passes the channel's as well, for it reads
+//! the inbox and writes to the provider. News that touch neither side pass none.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use mantle_model::capabilities::LimitScope;
+use mantle_model::failure::{Cause, Failure};
+use mantle_store::directory::{Channel, Workspace};
+use mantle_store::intake::Direction;
+
+use crate::Flow;
+use crate::connector::Connector;
+use crate::gates::{Closed, Key, Lesson, Limit, Pass};
+use crate::job::Job;
+
+/// The step of an effect that is written to the provider; all others go to the inbox.
+const SEND: &str = "send";
+/// Codes of failures that tell of this host or of the connector, not of the other side.
+const OUR_OWN: [&str; 3] = ["busy", "connector", "shelf"];
+
+/// The keys of a turn's gates, and what was told already.
+#[derive(Debug)]
+pub(crate) struct Paced {
+    inbox: Key,
+    /// None: the connector is away, nothing can be sent.
+    provider: Option<Key>,
+    /// Calls per second that the manifest allows.
+    rate: Option<f64>,
+    /// The failure that stops the turn was told when its effect was written down.
+    told: AtomicBool,
+    sends: AtomicU32,
+    /// What people should see of the inbox.
+    news: OnceLock<News>,
+}
+
+/// What a failure of the inbox means for how its workspace stands.
+#[derive(Debug, Clone)]
+pub(crate) enum News {
+    /// The token was refused, for the first time since it was accepted.
+    Refused(Cause),
+    /// It does not answer, or asks to wait.
+    Away(Cause),
+}
+
+/// The passes of one turn, given back when dropped.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Passes {
+    _inbox: Option<Pass>,
+    _provider: Option<Pass>,
+}
+
+impl Paced {
+    pub fn new(flow: &Flow, channel: &Channel, workspace: &Workspace) -> Self {
+        let plugin = flow.plugin(&channel.plugin);
+        Self {
+            inbox: Key::inbox(workspace),
+            provider: plugin.as_deref().map(|plugin| Key::provider(channel, plugin)),
+            rate: plugin.and_then(|plugin| plugin.capabilities().delivery.per_second),
+            told: AtomicBool::new(false),
+            sends: AtomicU32::new(0),
+            news: OnceLock::new(),
+        }
+    }
+}
+
+impl Job<'_> {
+    /// Asks for the passes of this turn.
+    pub fn enter(&self) -> Result<Passes, Closed> {
+        let (gates, now) = (&self.flow.gates, self.now());
+        // Statuses and what the provider tells of people change our own rows alone.
+        let calls = match self.lane.direction {
+            Direction::In => matches!(self.event.kind.as_str(), "message" | "note" | "late-file"),
+            Direction::Out => self.event.kind == "reply",
+        };
+        let inbox = calls.then(|| gates.enter(self.paced.inbox, None, now)).transpose()?;
+        let sends = calls && self.lane.direction == Direction::Out;
+        let provider = self.paced.provider.filter(|_| sends);
+        let provider = provider.map(|key| gates.enter(key, self.paced.rate, now)).transpose()?;
+        Ok(Passes {
+            _inbox: inbox,
+            _provider: provider,
+        })
+    }
+
+    /// A write was made.
+    pub fn written(&self, step: &str) {
+        let (gates, now) = (&self.flow.gates, self.now());
+        // What is sent was read from the inbox before.
+        let phase = gates.good(self.paced.inbox, now);
+        self.flow.metrics().breaker("inbox", &self.workspace.id, phase);
+        if let (SEND, Some(key)) = (step, self.paced.provider) {
+            if self.paced.sends.fetch_add(1, Ordering::Relaxed) > 0 {
+                gates.spend(key);
+            }
+            let phase = gates.good(key, now);
+            self.flow.metrics().breaker("provider", &self.channel.id, phase);
+        }
+    }
+
+    /// A write was not made, or nobody knows.
+    pub fn unwritten(&self, step: &str, failure: &Failure) {
+        self.paced.told.store(true, Ordering::Relaxed);
+        if step == SEND {
+            self.provider_failed(failure);
+        } else {
+            self.inbox_failed(failure);
+        }
+    }
+
+    /// The turn stops for this failure of the inbox. Answers what people should see of it.
+    pub fn inbox_stopped(&self, failure: &Failure) -> Option<News> {
+        if !self.paced.told.load(Ordering::Relaxed) {
+            self.inbox_failed(failure);
+        }
+        self.paced.news.get().cloned()
+    }
+
+    fn inbox_failed(&self, failure: &Failure) {
+        let Some(lesson) = self.learn(self.paced.inbox, failure, LimitScope::Credential) else {
+            return;
+        };
+        self.show("inbox", &self.workspace.id, &lesson);
+        let news = match failure {
+            Failure::Unauthorized(cause) => lesson.opened.then(|| News::Refused(cause.clone())),
+            _ => lesson.away.map(News::Away),
+        };
+        if let Some(news) = news {
+            let _ = self.paced.news.set(news);
+        }
+    }
+
+    fn provider_failed(&self, failure: &Failure) {
+        let Some(key) = self.paced.provider else { return };
+        let plugin = self.flow.plugin(&self.channel.plugin);
+        let scope = plugin
+            .as_deref()
+            .map_or(LimitScope::Credential, |plugin: &dyn Connector| {
+                plugin.capabilities().delivery.limit_scope(&failure.cause().code)
+            });
+        if let Some(lesson) = self.learn(key, failure, scope) {
+            self.show("provider", &self.channel.id, &lesson);
+        }
+    }
+
+    fn learn(&self, key: Key, failure: &Failure, scope: LimitScope) -> Option<Lesson> {
+        if OUR_OWN.contains(&failure.cause().code.as_str()) {
+            return None;
+        }
+        let limit = Limit {
+            lane: self.lane.claim.lane,
+            scope,
+        };
+        Some(self.flow.gates.failed(key, failure, limit, self.now()))
+    }
+
+    fn show(&self, target: &str, of: &dyn std::fmt::Display, lesson: &Lesson) {
+        let metrics = self.flow.metrics();
+        metrics.breaker(target, of, lesson.phase);
+        if let Some(wait) = lesson.held {
+            metrics.rate_limited(target, of, wait);
+        }
+        if lesson.opened {
+            tracing::warn!(target_side = target, of = %of, "The {target} of {of} is left alone until a probe goes well");
+        }
+    }
+}
