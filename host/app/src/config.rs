@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use mantle_flow::upkeep::Retention;
 use mantle_model::secret::Secret;
 use mantle_sandbox::PluginEntry;
+use mantle_store::Database;
 use url::Url;
 
 /// Where the configuration is looked for when nobody says otherwise.
@@ -44,8 +45,7 @@ pub struct Fixed {
     /// What providers and inboxes call, without a slash at its end. None: `http://` and the address listened at.
     pub public_url: Option<String>,
     pub data_dir: PathBuf,
-    /// The SQLite file.
-    pub database: PathBuf,
+    pub database: Database,
     pub key_file: PathBuf,
     /// How long messages and files are kept.
     pub retention: Retention,

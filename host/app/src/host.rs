@@ -24,10 +24,10 @@ use mantle_model::ids::{ChannelId, IdSource};
 use mantle_model::secret::Secret;
 use mantle_sandbox::Shelf;
 use mantle_store::database::SqlStore;
-use mantle_store::directory::Platform;
+use mantle_store::directory::{Directory, Platform};
 use mantle_store::keyed::Keyed;
 use mantle_store::seal::Key;
-use mantle_store::{Database, Store, StoreConfig};
+use mantle_store::{Store, StoreConfig};
 use mantle_web::desk::{Configuration, Desk};
 use mantle_web::figures::StoreFigures;
 use mantle_web::media::MediaLinks;
@@ -231,14 +231,14 @@ pub(crate) async fn open_store(
     }
     let key = Key::load_or_create(&fixed.key_file)?;
     let store = SqlStore::open(StoreConfig {
-        database: Database::Sqlite(fixed.database.clone()),
+        database: fixed.database.clone(),
         data_dir: fixed.data_dir.clone(),
         key: key.clone(),
         clock: Arc::clone(clock),
         ids: Arc::clone(ids),
     })
     .await
-    .with_context(|| format!("The database {} cannot be used", fixed.database.display()))?;
+    .with_context(|| format!("The database {} cannot be used", fixed.database))?;
     Ok((store, key))
 }
 
@@ -301,6 +301,7 @@ impl Running {
         };
         tasks.spawn(beat.beat_until(rest.clone()));
         tasks.spawn(look_after(Arc::clone(&flow), config.fixed.retention, rest.clone()));
+        tasks.spawn(follow_directory(Arc::clone(&flow), Arc::clone(&store), rest.clone()));
         let files = watched_files(&config);
         let reload = Arc::new(Reload {
             file: config.file,
@@ -400,6 +401,33 @@ async fn watched(what: &'static str, failed: Arc<Notify>, part: impl Future<Outp
     let mut guard = Guard(what, failed, true);
     part.await;
     guard.2 = false;
+}
+
+/// The wait before workspaces and channels are asked for again when the database did not answer.
+const DIRECTORY_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Takes on what other hosts of the database change about workspaces and channels.
+async fn follow_directory(flow: Arc<Flow>, store: Arc<SqlStore>, rest: CancellationToken) {
+    let mut known = 0;
+    loop {
+        let changed = tokio::select! {
+            biased;
+            () = rest.cancelled() => return,
+            changed = store.changed_elsewhere(known) => changed,
+        };
+        let followed = match changed {
+            Ok(no) => flow.refresh().await.map(|()| known = no),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = followed {
+            tracing::warn!(%error, "What other hosts changed cannot be read yet: {error}");
+            tokio::select! {
+                biased;
+                () = rest.cancelled() => return,
+                () = tokio::time::sleep(DIRECTORY_AGAIN_AFTER) => {}
+            }
+        }
+    }
 }
 
 /// What shows every other second that the host is alive and able.

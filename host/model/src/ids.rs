@@ -165,36 +165,50 @@ impl<'de> Deserialize<'de> for MessageId {
     }
 }
 
-/// Makes ids: milliseconds in the upper 43 bits, then 20 bits that start at random in each process
-/// and count up, so that ids of one host rise and ids of several hosts do not meet.
+/// Makes ids: milliseconds in the upper 43 bits, then the number of the host (8 bits), then a count (12 bits) that
+/// starts at random in each process. Ids of one host rise; ids of hosts with numbers of their own do not meet.
 #[derive(Debug)]
 pub struct IdSource {
+    /// Milliseconds and count of the last id.
     last: AtomicI64,
     salt: i64,
+    host: AtomicI64,
 }
 
-/// Bits below the time.
-const LOW_BITS: u32 = 20;
+const HOST_BITS: u32 = 8;
+const COUNT_BITS: u32 = 12;
+/// The count starts in the lower half, so that at least 2048 ids fit into a millisecond; more borrow from the next.
+const SALT_BITS: u32 = 11;
 
 impl IdSource {
+    /// With a host number at random, which is enough where there is one host.
+    ///
     /// # Errors
     /// The operating system gives no random numbers.
     pub fn new() -> Result<Self, getrandom::Error> {
         Ok(Self::salted(getrandom::u32()?))
     }
 
-    /// A source whose ids are known beforehand: for simulations, where each host needs a salt of its own.
+    /// A source whose ids are known beforehand: for simulations, where each host needs a salt of its own. The lowest
+    /// bits choose the number of the host.
     #[must_use]
     pub fn salted(salt: u32) -> Self {
+        let salt = i64::from(salt);
         Self {
             last: AtomicI64::new(0),
-            salt: i64::from(salt & ((1 << LOW_BITS) - 1)),
+            salt: (salt >> HOST_BITS) & ((1 << SALT_BITS) - 1),
+            host: AtomicI64::new(salt & ((1 << HOST_BITS) - 1)),
         }
+    }
+
+    /// From now on as the host of this number, which nobody else has.
+    pub fn number_host(&self, number: u8) {
+        self.host.store(i64::from(number), Ordering::Relaxed);
     }
 
     /// The next id, higher than all before it.
     pub fn next(&self, now: Time) -> i64 {
-        let candidate = (now.unix_ms().max(0) << LOW_BITS) | self.salt;
+        let candidate = (now.unix_ms().max(0) << COUNT_BITS) | self.salt;
         let mut last = self.last.load(Ordering::Relaxed);
         loop {
             let next = candidate.max(last + 1);
@@ -202,10 +216,15 @@ impl IdSource {
                 .last
                 .compare_exchange_weak(last, next, Ordering::Relaxed, Ordering::Relaxed)
             {
-                Ok(_) => return next,
+                Ok(_) => return self.id(next),
                 Err(seen) => last = seen,
             }
         }
+    }
+
+    fn id(&self, place: i64) -> i64 {
+        let (ms, count) = (place >> COUNT_BITS, place & ((1 << COUNT_BITS) - 1));
+        (((ms << HOST_BITS) | self.host.load(Ordering::Relaxed)) << COUNT_BITS) | count
     }
 }
 
@@ -215,7 +234,7 @@ mod tests {
 
     #[test]
     fn ids_survive_text_and_refuse_other_kinds() {
-        for value in [0, 1, 31, 32, i64::MAX, 1_795_000_000_000 << LOW_BITS] {
+        for value in [0, 1, 31, 32, i64::MAX, 1_795_000_000_000 << 20] {
             let id = ChannelId(value);
             assert_eq!(id.to_string().parse(), Ok(id));
         }
@@ -244,6 +263,24 @@ mod tests {
         let (first, second) = (source.next(now), source.next(now));
         assert!(second > first);
         assert!(source.next(Time::from_unix_ms(0)) > second);
+        Ok(())
+    }
+
+    #[test]
+    fn ids_of_two_hosts_do_not_meet_however_many_are_made() -> Result<(), getrandom::Error> {
+        let now = Time::from_unix_ms(1_795_000_000_000);
+        let mut seen = std::collections::HashSet::new();
+        for number in [0, 1, 255] {
+            let source = IdSource::new()?;
+            source.number_host(number);
+            let mut last = 0;
+            // More than fit into one millisecond.
+            for _ in 0..10_000 {
+                let id = source.next(now);
+                assert!(id > last && seen.insert(id));
+                last = id;
+            }
+        }
         Ok(())
     }
 }

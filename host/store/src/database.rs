@@ -1,15 +1,17 @@
-//! The store in SQL, on one SQLite file.
+//! The store in SQL, on one SQLite file or on a PostgreSQL database that several hosts share.
 //!
-//! Statements go through [`crate::sql`] and read alike for every database. Invariants: one thread owns the only
-//! connection that writes ([`writer`]); reads go through a few read-only connections and are short, since a long
-//! reader keeps the write-ahead log from shrinking; one host per file, held by a lock; who works which lane is
-//! known in memory alone ([`claims`]), so a crash frees every lane at once.
+//! Statements go through [`crate::sql`] and read alike for both. Invariants: one thread owns the only connection that
+//! writes ([`writer`]); reads go through a few connections and are short, since a long reader keeps SQLite's
+//! write-ahead log from shrinking and PostgreSQL's dead rows from being cleaned up. On SQLite one host holds the file
+//! by a lock and who works which lane is known in memory alone ([`claims`]), so a crash frees every lane at once; on
+//! PostgreSQL the rows say it too ([`shared`]), and a crash frees a host's lanes when its lease ends.
 
 mod accept;
 mod claims;
 mod commit;
 mod directory;
 mod disk;
+mod hosts;
 mod identities;
 mod intake;
 mod keyed;
@@ -17,13 +19,17 @@ mod lanes;
 mod ledger;
 mod open;
 mod people;
+pub(crate) mod pieces;
+pub(crate) mod postgres;
 mod prune;
 mod replay;
 mod rows;
 mod schema;
 mod secrets;
+mod shared;
 mod single;
 mod states;
+mod touch;
 mod upkeep;
 mod writer;
 
@@ -32,12 +38,17 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use mantle_model::clock::{Clock, Time};
 use mantle_model::ids::IdSource;
 
 use self::claims::Claims;
 use self::disk::{LogWatch, Reserve};
-use self::writer::{Patience, Writer};
+use self::hosts::Membership;
+use self::postgres::Address;
+use self::shared::Shared;
+use self::touch::Touch;
+use self::writer::{Server, Terms, Writer};
 use crate::media::Files;
 use crate::seal::Key;
 use crate::sql::{Connection, Pool};
@@ -49,12 +60,14 @@ pub struct SqlStore {
     writer: Writer,
     readers: Pool,
     claims: Arc<Claims>,
+    /// What other hosts see; None where there are none.
+    shared: Option<Shared>,
     key: Key,
     files: Files,
     context: Context,
-    /// The write-ahead log.
-    log: PathBuf,
-    _lock: File,
+    /// The write-ahead log of a file.
+    log: Option<PathBuf>,
+    _lock: Option<File>,
 }
 
 impl fmt::Debug for SqlStore {
@@ -81,42 +94,47 @@ impl Context {
 }
 
 impl SqlStore {
-    /// Takes the lock, brings the schema up to date and starts the writer.
+    /// Takes the lock or a number among the hosts, brings the schema up to date and starts the writer.
     ///
     /// # Errors
-    /// [`StoreError::Unusable`] when another host has the file, when it is damaged or lies on another machine, when its
-    /// schema is newer than this program, or when the linked SQLite is one with a known way to corrupt a file.
+    /// [`StoreError::Unusable`] when the database cannot be used; the text says what to do about it. So it is when
+    /// another host has the file, when it is damaged or lies on another machine, when the schema is newer than this
+    /// program, when the server refuses us, or when the linked SQLite is one with a known way to corrupt a file.
     pub async fn open(config: StoreConfig) -> Result<Arc<Self>, StoreError> {
-        let Database::Sqlite(path) = &config.database;
-        let lock = open::prepare(&config.data_dir, path)?;
-        let folder = path.parent().unwrap_or(&config.data_dir);
-        disk::judge_file_system(folder)?;
-        disk::measure_sync(folder)?;
-        let connection = Self::sound(path).await.map_err(|error| open::understood(error, path))?;
-        let readers = open::reading(path);
-        let files = Files::open(&config.data_dir.join("media"))?;
+        // Boxed: connecting is a deep nest of futures, and whoever starts a host would hold all of it.
+        Self::opened(config).boxed().await
+    }
+
+    async fn opened(config: StoreConfig) -> Result<Arc<Self>, StoreError> {
+        let claims = Arc::new(Claims::default());
+        let opened = match &config.database {
+            Database::Sqlite(path) => Opened::sqlite(&config.data_dir, path).await?,
+            Database::Postgres(address) => {
+                crate::folder::create_private(&config.data_dir)?;
+                Opened::postgres(address, &claims).await?
+            }
+        };
+        if let Some(shared) = &opened.shared {
+            config.ids.number_host(shared.membership.number);
+        }
+        let mut files = Files::open(&config.data_dir.join("media"))?;
+        if opened.shared.is_some() {
+            files = files.backed_by(opened.readers.clone());
+        }
         Ok(Arc::new(Self {
-            writer: Writer::start(connection, Reserve::beside(path), LogWatch::of(path))?,
-            readers,
-            claims: Arc::new(Claims::default()),
+            writer: Writer::start(opened.writes_to).await?,
+            readers: opened.readers,
+            claims,
+            shared: opened.shared,
             key: config.key,
             files,
             context: Context {
                 clock: config.clock,
                 ids: config.ids,
             },
-            log: log_of(path),
-            _lock: lock,
+            log: opened.log,
+            _lock: opened.lock,
         }))
-    }
-
-    /// The connection that writes, on a file that is whole and up to date.
-    async fn sound(path: &Path) -> Result<Connection, StoreError> {
-        let mut connection = open::writing(path).await?;
-        open::check_version(&mut connection).await?;
-        open::check_whole(&mut connection, path).await?;
-        schema::bring_up_to_date(&mut connection, path).await?;
-        Ok(connection)
     }
 
     /// The files whose rows the store keeps.
@@ -130,9 +148,10 @@ impl SqlStore {
         self.writer.watch(Box::new(watcher));
     }
 
-    /// Size of the write-ahead log; none is there before the first write.
-    fn log_bytes(&self) -> u64 {
-        std::fs::metadata(&self.log).map_or(0, |log| log.len())
+    /// Size of the write-ahead log of a file; none is there before the first write.
+    fn log_bytes(&self) -> Option<u64> {
+        let log = self.log.as_ref()?;
+        Some(std::fs::metadata(log).map_or(0, |log| log.len()))
     }
 
     /// One write that nothing in memory follows from.
@@ -141,7 +160,86 @@ impl SqlStore {
         T: Send + 'static,
         F: AsyncFn(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        self.writer.submit(Patience::Sender, 0, apply, |_| ()).await
+        self.write_touching(Vec::new(), apply).await
+    }
+
+    /// One write of so many bytes.
+    async fn write_weighing<T, F>(&self, bytes: usize, apply: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: AsyncFn(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.writer.submit(Terms::worker().weighing(bytes), apply, |_| ()).await
+    }
+
+    /// One write of what no other host may change meanwhile.
+    async fn write_touching<T, F>(&self, touches: Vec<Touch>, apply: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: AsyncFn(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.writer
+            .submit(Terms::sender().touching(touches), apply, |_| ())
+            .await
+    }
+}
+
+/// What opening a database gives.
+struct Opened {
+    writes_to: writer::Database,
+    readers: Pool,
+    shared: Option<Shared>,
+    log: Option<PathBuf>,
+    lock: Option<File>,
+}
+
+impl Opened {
+    async fn sqlite(data_dir: &Path, path: &Path) -> Result<Self, StoreError> {
+        let lock = open::prepare(data_dir, path)?;
+        let folder = path.parent().unwrap_or(data_dir);
+        disk::judge_file_system(folder)?;
+        disk::measure_sync(folder)?;
+        let connection = Self::sound(path).await.map_err(|error| open::understood(error, path))?;
+        Ok(Self {
+            writes_to: writer::Database::Sqlite {
+                connection,
+                reserve: Reserve::beside(path),
+                log: LogWatch::of(path),
+            },
+            readers: open::reading(path),
+            shared: None,
+            log: Some(log_of(path)),
+            lock: Some(lock),
+        })
+    }
+
+    /// The connection that writes, on a file that is whole and up to date.
+    async fn sound(path: &Path) -> Result<Connection, StoreError> {
+        let mut connection = open::writing(path).await?;
+        open::check_version(&mut connection).await?;
+        open::check_whole(&mut connection, path).await?;
+        schema::bring_sqlite_up_to_date(&mut connection, path).await?;
+        Ok(connection)
+    }
+
+    async fn postgres(address: &Address, claims: &Arc<Claims>) -> Result<Self, StoreError> {
+        let mut connection = address.connect().await?;
+        address.check(&mut connection).await?;
+        schema::bring_postgres_up_to_date(&mut connection, address).await?;
+        let membership = Membership::begin(&mut connection).await?;
+        connection.close().await?;
+        let server = Server {
+            address: address.clone(),
+            host: membership.id,
+        };
+        let listeners = address.listeners()?;
+        Ok(Self {
+            writes_to: writer::Database::Postgres(server),
+            readers: address.readers()?,
+            shared: Some(Shared::new(membership, address.claimers()?, listeners, claims)),
+            log: None,
+            lock: None,
+        })
     }
 }
 

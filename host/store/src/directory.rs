@@ -181,4 +181,7 @@ pub trait Directory: Send + Sync {
     async fn change_channel(&self, id: ChannelId, change: ChannelChange, now: Time) -> Result<Channel, StoreError>;
     /// A channel whose set-up failed leaves no trace.
     async fn forget_channel(&self, id: ChannelId) -> Result<(), StoreError>;
+    /// Resolves when any host has changed a workspace or channel, with the number of that state; `known` is the number
+    /// that the caller has seen, 0 at first. Called in a loop. Never resolves on a database that one host has for itself.
+    async fn changed_elsewhere(&self, known: i64) -> Result<i64, StoreError>;
 }

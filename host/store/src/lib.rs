@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::database::postgres::Address;
 use mantle_model::clock::Clock;
 use mantle_model::ids::{ChannelId, IdSource, IdentityId, MessageId, WorkspaceId};
 
@@ -52,28 +53,28 @@ pub struct Commit {
     pub queued_bytes: usize,
 }
 
-/// Which database. PostgreSQL becomes a second case with a module and a schema folder of its own.
+/// Which database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Database {
     /// The file; relative paths have been resolved by the caller.
     Sqlite(PathBuf),
+    /// Shared by any number of hosts.
+    Postgres(Address),
 }
 
 impl Database {
-    /// The database that an address names: `sqlite:` and the path of the file.
+    /// The database that an address names: `sqlite:` and the path of the file, or `postgres://…`.
     ///
     /// # Errors
-    /// [`StoreError::Unusable`]: another scheme, or no path.
+    /// [`StoreError::Unusable`]: another scheme, or nothing that can be used. The text repeats no password.
     pub fn parse(url: &str) -> Result<Self, StoreError> {
         let unusable = |why: &str| StoreError::Unusable(why.to_owned());
-        if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            return Err(unusable(
-                "this version cannot use PostgreSQL yet; give `[database] url` the form \"sqlite:data/mantle.db\"",
-            ));
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return Ok(Self::Postgres(Address::parse(url)?));
         }
         let path = url
             .strip_prefix("sqlite:")
-            .ok_or_else(|| unusable("`[database] url` must start with \"sqlite:\""))?;
+            .ok_or_else(|| unusable("`[database] url` must start with \"sqlite:\" or \"postgres://\""))?;
         let path = path.strip_prefix("//").unwrap_or(path);
         if path.is_empty() || path.contains(":memory:") {
             return Err(unusable(
@@ -84,7 +85,16 @@ impl Database {
     }
 }
 
-/// Everything the host asks of its database. SQLite implements it now, PostgreSQL later, one suite tests both.
+impl std::fmt::Display for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "{}", path.display()),
+            Self::Postgres(address) => write!(f, "{address}"),
+        }
+    }
+}
+
+/// Everything the host asks of its database. One suite tests it on SQLite and PostgreSQL.
 pub trait Store:
     intake::Intake
     + lanes::Lanes

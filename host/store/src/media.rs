@@ -19,6 +19,8 @@ use tokio::io::AsyncWriteExt;
 use tokio_util::io::ReaderStream;
 
 use crate::StoreError;
+use crate::database::pieces;
+use crate::sql::Pool;
 
 /// What the type is guessed from; the magic numbers of all known formats lie within.
 const HEAD_BYTES: usize = 8 << 10;
@@ -54,6 +56,8 @@ pub struct Files {
     dir: Arc<Dir>,
     /// Files that were put and whose row is not written yet: erasing another row of the same bytes leaves them.
     expected: Arc<Mutex<HashMap<[u8; 32], Expected>>>,
+    /// Where files of other hosts are found; None where there are none.
+    beyond: Option<Pool>,
 }
 
 /// Rows on their way for one file.
@@ -71,7 +75,29 @@ impl Files {
         Ok(Self {
             dir: Arc::new(Dir::open_ambient_dir(path, ambient_authority())?),
             expected: Arc::default(),
+            beyond: None,
         })
+    }
+
+    /// Files that are not in the folder are looked for in this database, and kept in the folder from then on.
+    pub(crate) fn backed_by(self, database: Pool) -> Self {
+        Self {
+            beyond: Some(database),
+            ..self
+        }
+    }
+
+    /// Brings a file of another host into the folder. False: there is none.
+    async fn fetch(&self, sha256: &[u8; 32]) -> Result<bool, StoreError> {
+        let Some(database) = &self.beyond else {
+            return Ok(false);
+        };
+        // Its size was bounded when it was taken in.
+        let stored = self.put(pieces::stream(database, *sha256), u64::MAX, None).await?;
+        // Its row is there already: none is on the way.
+        self.arrived(stored.sha256);
+        // No pieces at all make the empty file, which is the one asked for only if it has its name.
+        Ok(stored.sha256 == *sha256)
     }
 
     /// Takes the stream in, at most `bytes_max` of it. `claimed` is the content type that its source names.
@@ -127,13 +153,16 @@ impl Files {
         sha256: &[u8; 32],
     ) -> Result<Option<(u64, impl Stream<Item = io::Result<Bytes>> + Send + Unpin + use<>)>, StoreError> {
         let (dir, name) = (Arc::clone(&self.dir), hex::encode(sha256));
-        let opened = blocking(move || {
-            let Some(file) = absent_as_none(dir.open(name))? else {
+        let open = move || {
+            let Some(file) = absent_as_none(dir.open(&name))? else {
                 return Ok(None);
             };
             Ok(Some((file.metadata()?.len(), file.into_std())))
-        })
-        .await?;
+        };
+        let mut opened = blocking(open.clone()).await?;
+        if opened.is_none() && self.fetch(sha256).await? {
+            opened = blocking(open).await?;
+        }
         Ok(opened.map(|(bytes, file)| {
             let file = tokio::fs::File::from_std(file);
             (bytes, ReaderStream::with_capacity(file, CHUNK_BYTES))
@@ -146,16 +175,20 @@ impl Files {
     /// The file cannot be read.
     pub async fn read(&self, sha256: &[u8; 32], offset: u64, len: u32) -> Result<Option<Bytes>, StoreError> {
         let (dir, name) = (Arc::clone(&self.dir), hex::encode(sha256));
-        blocking(move || {
-            let Some(mut file) = absent_as_none(dir.open(name))? else {
+        let read = move || {
+            let Some(mut file) = absent_as_none(dir.open(&name))? else {
                 return Ok(None);
             };
             file.seek(SeekFrom::Start(offset))?;
             let mut piece = Vec::new();
             file.take(u64::from(len)).read_to_end(&mut piece)?;
             Ok(Some(Bytes::from(piece)))
-        })
-        .await
+        };
+        let found = blocking(read.clone()).await?;
+        if found.is_none() && self.fetch(sha256).await? {
+            return blocking(read).await;
+        }
+        Ok(found)
     }
 
     /// The row of a put file is on disk, or will never be.

@@ -6,11 +6,13 @@
 //! connection and kept.
 
 mod connection;
+mod fault;
 mod row;
 
 use std::borrow::Cow;
 
 pub(crate) use self::connection::{Connection, Pool, Target};
+pub(crate) use self::fault::Fault;
 pub(crate) use self::row::{FromColumn, Row};
 use crate::StoreError;
 
@@ -24,7 +26,13 @@ pub(crate) enum Value<'q> {
     Ids(Cow<'q, [i64]>),
     /// Places of messages, lane and seq.
     Places(Cow<'q, [(i64, i64)]>),
+    /// A list of bytes; hexadecimal words on SQLite, whose lists are JSON.
+    Keys(Vec<Vec<u8>>),
 }
+
+/// A list of bytes, as a parameter.
+#[derive(Debug, Clone)]
+pub(crate) struct Keys(pub Vec<Vec<u8>>);
 
 /// A list of ids, as a parameter.
 #[derive(Debug, Clone)]
@@ -93,6 +101,12 @@ impl<'q> From<&'q Ids> for Value<'q> {
     }
 }
 
+impl From<Keys> for Value<'_> {
+    fn from(keys: Keys) -> Self {
+        Self::Keys(keys.0)
+    }
+}
+
 impl<'q> From<&'q Places> for Value<'q> {
     fn from(places: &'q Places) -> Self {
         Self::Places(Cow::Borrowed(&places.0))
@@ -103,6 +117,11 @@ impl<'q> From<&'q Places> for Value<'q> {
 #[derive(Debug, Clone)]
 pub(crate) enum Text {
     Ours(&'static str),
+    /// Where the databases differ.
+    Either {
+        sqlite: &'static str,
+        postgres: &'static str,
+    },
     /// Put together at run time, of words of ours and numbers.
     Built(String),
 }
@@ -114,11 +133,19 @@ pub(crate) struct Statement<'q> {
     values: Vec<Value<'q>>,
 }
 
-/// A statement that reads the same for both databases. Several statements in one text share the parameters and
-/// make one trip to SQLite's thread; the rows are those of the last.
+/// A statement that reads the same for both databases. Several statements in one text, parted by semicolons, share
+/// the parameters; they make one trip to SQLite's thread and one each to PostgreSQL. The rows are those of the last.
 pub(crate) fn sql<'q>(text: &'static str) -> Statement<'q> {
     Statement {
         text: Text::Ours(text),
+        values: Vec::new(),
+    }
+}
+
+/// The same statement in the words of each database.
+pub(crate) fn either<'q>(sqlite: &'static str, postgres: &'static str) -> Statement<'q> {
+    Statement {
+        text: Text::Either { sqlite, postgres },
         values: Vec::new(),
     }
 }

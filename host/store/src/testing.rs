@@ -1,5 +1,6 @@
 //! A real store in a folder of its own, with a clock that moves when told: for the tests of every room.
 
+pub mod cluster;
 pub mod outsider;
 
 use std::io;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use mantle_model::clock::{Clock, ManualClock, Time};
 use mantle_model::ids::IdSource;
 
+use self::cluster::{Cluster, TestDatabase};
 use crate::database::SqlStore;
 use crate::seal::Key;
 use crate::{Database, StoreConfig, StoreError};
@@ -49,16 +51,45 @@ pub struct TestStore {
     pub store: Arc<SqlStore>,
     pub clock: ManualClock,
     folder: TempFolder,
+    /// On PostgreSQL.
+    pub postgres: Option<TestDatabase>,
 }
 
 impl TestStore {
+    /// On a SQLite file.
+    ///
     /// # Errors
     /// The store cannot be opened.
     pub async fn open() -> Result<Self, StoreError> {
-        let clock = ManualClock::at(START);
-        let folder = TempFolder::new()?;
-        let store = SqlStore::open(config(folder.path(), &clock)?).await?;
-        Ok(Self { store, clock, folder })
+        Self::open_in(TempFolder::new()?, ManualClock::at(START), None).await
+    }
+
+    /// On an empty PostgreSQL database; None where there is no PostgreSQL.
+    ///
+    /// # Errors
+    /// The server does not start, or the store cannot be opened.
+    pub async fn open_postgres() -> Result<Option<Self>, StoreError> {
+        match cluster::shared()? {
+            Some(cluster) => Self::open_on(cluster).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// On an empty database of this server.
+    ///
+    /// # Errors
+    /// The store cannot be opened.
+    pub async fn open_on(cluster: &Cluster) -> Result<Self, StoreError> {
+        let database = cluster.database().await?;
+        Self::open_in(TempFolder::new()?, ManualClock::at(START), Some(database)).await
+    }
+
+    /// A further host on the same database, with a folder of its own and the same clock.
+    ///
+    /// # Errors
+    /// The store cannot be opened; on SQLite that is always so.
+    pub async fn beside(&self) -> Result<Self, StoreError> {
+        Self::open_in(TempFolder::new()?, self.clock.clone(), self.postgres.clone()).await
     }
 
     /// As after a crash: the old store is gone with all it held in memory. Fails while others still hold the old one.
@@ -66,10 +97,32 @@ impl TestStore {
     /// # Errors
     /// The store cannot be opened.
     pub async fn reopen(self) -> Result<Self, StoreError> {
-        let Self { store, clock, folder } = self;
+        let Self {
+            store,
+            clock,
+            folder,
+            postgres,
+        } = self;
         drop(store);
-        let store = SqlStore::open(config(folder.path(), &clock)?).await?;
-        Ok(Self { store, clock, folder })
+        Self::open_in(folder, clock, postgres).await
+    }
+
+    async fn open_in(
+        folder: TempFolder,
+        clock: ManualClock,
+        postgres: Option<TestDatabase>,
+    ) -> Result<Self, StoreError> {
+        let mut config = config(folder.path(), &clock)?;
+        if let Some(postgres) = &postgres {
+            config.database = postgres.database.clone();
+        }
+        let store = SqlStore::open(config).await?;
+        Ok(Self {
+            store,
+            clock,
+            folder,
+            postgres,
+        })
     }
 
     /// The folder with the database and the files.
@@ -79,7 +132,7 @@ impl TestStore {
     }
 }
 
-/// How a test's store is configured.
+/// How a test's store is configured: on a SQLite file.
 ///
 /// # Errors
 /// The operating system gives no random numbers.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use mantle_model::clock::{Clock, SystemClock, Time};
+use mantle_store::Database;
 use mantle_store::backup::{self, About, Places};
 use mantle_store::seal::Key;
 use mantle_store::upkeep::{Restored, Upkeep};
@@ -13,7 +14,7 @@ use serde_json::json;
 
 use super::Common;
 use super::output::Output;
-use crate::config::{self, Fixed};
+use crate::config::{self, Fixed, process_environment};
 use crate::host;
 
 /// Lines of progress: one of so many files.
@@ -21,17 +22,18 @@ const TOLD_EVERY: u64 = 500;
 
 pub(super) async fn make(common: &Common, target: &Path, key_file: Option<&Path>, output: &Output) -> Result<bool> {
     let fixed = fixed(&common.config)?;
-    if !fixed.database.exists() {
+    let places = places(&fixed)?;
+    if !places.database.exists() {
         bail!(
             "There is no database at {}. Name the configuration of the host with `--config`.",
-            fixed.database.display()
+            places.database.display()
         );
     }
     let secrets = Key::load(&fixed.key_file)?;
     let seal = key_file.map(Key::load).transpose()?;
     let tell = progress(output);
     let now = SystemClock.now();
-    let about = backup::make(&places(&fixed), target, (&secrets, seal.as_ref()), now, &tell).await?;
+    let about = backup::make(&places, target, (&secrets, seal.as_ref()), now, &tell).await?;
     let bytes = std::fs::metadata(target).map_or(0, |file| file.len());
     let sealed = if seal.is_some() {
         "It is sealed."
@@ -65,7 +67,7 @@ pub(super) async fn restore(common: &Common, source: &Path, key_file: Option<&Pa
     let seal = key_file.map(Key::load).transpose()?;
     let tell = progress(output);
     let now = SystemClock.now();
-    let about = backup::restore(source, &places(&fixed), seal.as_ref(), now, &tell).await?;
+    let about = backup::restore(source, &places(&fixed)?, seal.as_ref(), now, &tell).await?;
     let (fits, advice) = key_advice(&fixed, &about);
     let page = format!(
         "Restored what {} held at {}: the database and {} files.\n{advice}\n\
@@ -77,7 +79,7 @@ pub(super) async fn restore(common: &Common, source: &Path, key_file: Option<&Pa
         about.files,
     );
     let value = json!({
-        "database": fixed.database, "taken_at": about.taken_at.to_string(), "files": about.files,
+        "database": fixed.database.to_string(), "taken_at": about.taken_at.to_string(), "files": about.files,
         "key_file": fixed.key_file, "key_fits": fits,
     });
     output.answer(&value, &page);
@@ -137,14 +139,22 @@ pub(super) async fn reconcile(common: &Common, taken_at: &str, output: &Output) 
 
 /// Secrets do not matter here, so one that is absent must not stand in the way.
 fn fixed(file: &Path) -> Result<Fixed> {
-    let any = |_: &str| Some("unread".to_owned());
+    let any = |name: &str| process_environment(name).or_else(|| Some("unread".to_owned()));
     Ok(config::load(file, &any)?.fixed)
 }
 
-fn places(fixed: &Fixed) -> Places {
-    Places {
-        database: fixed.database.clone(),
-        data_dir: fixed.data_dir.clone(),
+/// Of a database that is a file. One on a server has its own backups, which hold the files of messages too.
+fn places(fixed: &Fixed) -> Result<Places> {
+    match &fixed.database {
+        Database::Sqlite(file) => Ok(Places {
+            database: file.clone(),
+            data_dir: fixed.data_dir.clone(),
+        }),
+        Database::Postgres(server) => bail!(
+            "The database is {server}: back it up and restore it with PostgreSQL's own tools (pg_dump, pg_restore, or \
+             point-in-time recovery), and keep the key file {} elsewhere. After a restore run `mantle restore --reconcile`.",
+            fixed.key_file.display()
+        ),
     }
 }
 

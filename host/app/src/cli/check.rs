@@ -34,7 +34,7 @@ pub(super) async fn run(file: &Path, output: &Output) -> Result<bool> {
         file.display(),
         config.fixed.listen,
         config.fixed.public_url.as_deref().unwrap_or("(none)"),
-        config.fixed.database.display(),
+        config.fixed.database,
         config.fixed.data_dir.display(),
     );
     page.push_str(&plugin_table(&plugins));

@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::Path;
 
 use mantle_flow::upkeep::{self, Retention};
+use mantle_store::Database;
 use toml::de::{DeTable, DeValue};
 use url::Url;
 
@@ -91,15 +92,11 @@ fn fixed(document: &Document<'_>, root: &Section<'_, '_, '_>, warnings: &mut Vec
     let data_dir = data_dir.unwrap_or_else(|| document.path("data"));
     let database = match root.section("database") {
         Some(section) => {
-            let database = section.string("url", "sqlite:data/mantle.db");
-            let path = match database {
-                Some((text, span)) => database_file(document, &section, &text, span),
-                None => Some(data_dir.join("mantle.db")),
-            };
+            let database = database(document, &section, &data_dir);
             section.finish();
-            path
+            database
         }
-        None => Some(data_dir.join("mantle.db")),
+        None => Some(Database::Sqlite(data_dir.join("mantle.db"))),
     };
     let key_file = root.section("secrets").and_then(|section| {
         let file = section
@@ -157,34 +154,29 @@ fn public_address(server: &Section<'_, '_, '_>, text: &str, span: Range<usize>) 
     fine.map(|url| url.as_str().trim_end_matches('/').to_owned())
 }
 
-fn database_file(
-    document: &Document<'_>,
-    section: &Section<'_, '_, '_>,
-    text: &str,
-    span: Range<usize>,
-) -> Option<PathBuf> {
-    if text.starts_with("postgres:") || text.starts_with("postgresql:") {
-        section.report(
-            "url",
-            span,
-            "This build serves SQLite only. Write \"sqlite:\" and a path, such as \"sqlite:data/mantle.db\".",
-        );
-        return None;
-    }
-    let path = text
-        .strip_prefix("sqlite:")
-        .map(|path| path.strip_prefix("//").unwrap_or(path))
-        .filter(|path| !path.is_empty() && !path.starts_with(':') && !path.contains('?'));
-    if path.is_none() {
-        section.report(
-            "url",
-            span,
-            format!(
-                "`{text}` names no database file. Write \"sqlite:\" and a path, such as \"sqlite:data/mantle.db\"."
-            ),
-        );
-    }
-    path.map(|path| document.path(path))
+/// The address may hold a password, and may then be kept elsewhere like any secret.
+fn database(document: &Document<'_>, section: &Section<'_, '_, '_>, data_dir: &Path) -> Option<Database> {
+    let Some(value) = section.value("url") else {
+        return Some(Database::Sqlite(data_dir.join("mantle.db")));
+    };
+    let text = if matches!(value.get_ref(), DeValue::Table(_)) {
+        secret(document, &section.name("url"), value)
+            .map_err(|error| document.report(error.problem()))
+            .ok()?
+            .expose()
+            .to_owned()
+    } else {
+        section.string("url", "sqlite:data/mantle.db")?.0
+    };
+    let database = match Database::parse(&text) {
+        Ok(Database::Sqlite(_)) if text.contains('?') => {
+            Err("It names a file with parameters; leave out the question mark and what follows.".to_owned())
+        }
+        Ok(Database::Sqlite(path)) => Ok(Database::Sqlite(document.path(&path.to_string_lossy()))),
+        Ok(postgres) => Ok(postgres),
+        Err(error) => Err(format!("{error}.")),
+    };
+    database.map_err(|why| section.report("url", value.span(), why)).ok()
 }
 
 fn intercom(document: &Document<'_>, section: Section<'_, '_, '_>) -> Option<IntercomApp> {

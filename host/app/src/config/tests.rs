@@ -1,10 +1,13 @@
 use std::path::{Path, PathBuf};
 
+use mantle_store::Database;
+
 use super::{HostConfig, parse, process_environment};
 
 fn environment(name: &str) -> Option<String> {
     match name {
         "PRESENT" => Some("value-of-present".to_owned()),
+        "DATABASE" => Some("postgres://me:canary-pw@db/mantle".to_owned()),
         "EMPTY" => Some(String::new()),
         _ => None,
     }
@@ -54,12 +57,12 @@ fn f_6_every_mistake_names_file_line_key_and_fix() {
         "/etc/mantle/plugins.toml:2: `server.public_url`: `bridge.example.com` is not a public address. Write scheme and host, such as \"https://bridge.example.com\".",
     );
     check(
-        "[database]\nurl = \"postgres://me@db/mantle\"\n",
-        "/etc/mantle/plugins.toml:2: `database.url`: This build serves SQLite only. Write \"sqlite:\" and a path, such as \"sqlite:data/mantle.db\".",
+        "[database]\nurl = \"postgres://me:canary@db\"\n",
+        "/etc/mantle/plugins.toml:2: `database.url`: `[database] url` names no database; write \"postgres://user:password@host:5432/mantle\".",
     );
     check(
         "[database]\nurl = \"mysql://x\"\n",
-        "/etc/mantle/plugins.toml:2: `database.url`: `mysql://x` names no database file. Write \"sqlite:\" and a path, such as \"sqlite:data/mantle.db\".",
+        "/etc/mantle/plugins.toml:2: `database.url`: `[database] url` must start with \"sqlite:\" or \"postgres://\".",
     );
     check(
         "[inbox.intercom]\nclient_id = \"abc\"\nclient_secret = { env = \"ABSENT\" }\n",
@@ -163,10 +166,22 @@ fn an_empty_file_has_a_default_for_everything() {
     assert_eq!(config.fixed.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(config.fixed.public_url, None);
     assert_eq!(config.fixed.data_dir, PathBuf::from("/etc/mantle/data"));
-    assert_eq!(config.fixed.database, PathBuf::from("/etc/mantle/data/mantle.db"));
+    assert_eq!(
+        config.fixed.database,
+        Database::Sqlite("/etc/mantle/data/mantle.db".into())
+    );
     assert_eq!(config.fixed.key_file, PathBuf::from("/etc/mantle/data/secret.key"));
     assert_eq!(config.warnings.len(), 1);
     assert!(config.live.plugins.is_empty());
+}
+
+#[test]
+fn a_database_of_a_server_may_be_a_secret() {
+    for url in ["\"postgres://me:canary-pw@db/mantle\"", "{ env = \"DATABASE\" }"] {
+        let config = good(&format!("[database]\nurl = {url}\n"));
+        assert_eq!(config.fixed.database.to_string(), "postgres://db:5432/mantle");
+        assert!(!format!("{:?}", config.fixed).contains("canary-pw"));
+    }
 }
 
 #[test]
@@ -178,7 +193,7 @@ fn paths_are_relative_to_the_file_and_secrets_do_not_print() {
          [egress.redirect]\n\"https://api.telegram.org\" = \"http://127.0.0.1:9101\"\n",
     );
     assert_eq!(config.fixed.public_url.as_deref(), Some("https://bridge.example.com"));
-    assert_eq!(config.fixed.database, PathBuf::from("/etc/mantle/state/m.db"));
+    assert_eq!(config.fixed.database, Database::Sqlite("/etc/mantle/state/m.db".into()));
     assert_eq!(config.fixed.key_file, PathBuf::from("/etc/mantle/../keys/k"));
     let app = config
         .live

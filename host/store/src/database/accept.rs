@@ -75,7 +75,7 @@ async fn unread_twin(tx: &mut Connection, receipt: &NewReceipt) -> Result<Option
     let twin: Option<i64> = sql(r"update receipt set deliveries = deliveries + 1
           where id = (select id from receipt
                       where body_sha256 = $1 and state <> 0 and path = $2
-                        and channel_id is $3 and workspace_id is $4
+                        and channel_id is not distinct from $3 and workspace_id is not distinct from $4
                       order by id limit 1)
           returning id")
     .bind(body_hash(receipt))
@@ -225,7 +225,7 @@ async fn join_lane(
         r"insert into lane (id, channel_id, direction, key, identity_id, tail, ready_at, last_at)
           values ($1, $2, $3, $4, $5, 1, $6, $7)
           on conflict (channel_id, direction, key) do update
-          set tail = tail + 1, ready_at = coalesce(ready_at, excluded.ready_at), last_at = excluded.last_at;
+          set tail = lane.tail + 1, ready_at = coalesce(lane.ready_at, excluded.ready_at), last_at = excluded.last_at;
           insert into dedupe (channel_id, direction, key, lane_id, seq, day)
           select $2, $3, $8, id, tail, $9 from lane where channel_id = $2 and direction = $3 and key = $4;
           insert into event (lane_id, seq, channel_id, receipt_id, kind, key, remote_id, at, accepted_at,

@@ -1,4 +1,5 @@
-//! Who works which lane, in memory: nothing is written for a claim, and a crash frees every lane at once.
+//! Who works which lane, in memory. On SQLite that is all: nothing is written for a claim, and a crash frees every
+//! lane at once. On PostgreSQL it is this host's share, and the rows say the same to the others.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use mantle_model::ids::{ChannelId, LaneId};
 use tokio::sync::Notify;
 
+use super::touch::Touch;
 use crate::StoreError;
 use crate::intake::AcceptedEvent;
 use crate::lanes::Claim;
@@ -34,6 +36,8 @@ struct Table {
 struct Held {
     token: u128,
     channel: ChannelId,
+    /// What a commit of it locks, once the lane is read.
+    touch: Option<Touch>,
     seen: Instant,
     /// Commits in the writer's hands. The lane is given to nobody else before they are through.
     in_flight: u32,
@@ -76,12 +80,11 @@ impl Claims {
         self.table().last_channel
     }
 
-    /// Takes the lane if nobody has it.
-    pub(super) fn take(&self, lane: LaneId, channel: ChannelId) -> Result<Option<Claim>, StoreError> {
-        let token = token()?;
+    /// Takes the lane if nobody has it. The token is that of a call for several lanes.
+    pub(super) fn take(&self, lane: LaneId, channel: ChannelId, token: u128) -> Option<Claim> {
         let mut table = self.table();
         if table.held.contains_key(&lane) {
-            return Ok(None);
+            return None;
         }
         table.last_channel = Some(channel);
         table.held.insert(
@@ -89,12 +92,22 @@ impl Claims {
             Held {
                 token,
                 channel,
+                touch: None,
                 seen: Instant::now(),
                 in_flight: 0,
                 given_back: false,
             },
         );
-        Ok(Some(Claim { lane, token }))
+        Some(Claim { lane, token })
+    }
+
+    /// What a commit of the lane locks.
+    pub(super) fn touches(&self, claim: Claim, touch: Touch) {
+        if let Some(held) = self.table().held.get_mut(&claim.lane)
+            && held.token == claim.token
+        {
+            held.touch = Some(touch);
+        }
     }
 
     /// A commit under the claim goes to the writer. The answer ends it when dropped, however the commit ended.
@@ -106,6 +119,8 @@ impl Claims {
                 Ok(InFlight {
                     claims: Arc::clone(self),
                     claim,
+                    channel: held.channel,
+                    touch: held.touch.clone(),
                     after: After::Kept,
                 })
             }
@@ -137,6 +152,13 @@ impl Claims {
             drop(table);
             self.wake();
         }
+    }
+
+    /// The lane's channel and what writing it locks. None: the claim is not known here any more.
+    pub(super) fn place(&self, claim: Claim) -> Option<(ChannelId, Option<Touch>)> {
+        let table = self.table();
+        let held = table.held.get(&claim.lane).filter(|held| held.token == claim.token)?;
+        Some((held.channel, held.touch.clone()))
     }
 
     /// The worker is done with the lane. Giving back what one no longer has is no mistake.
@@ -196,6 +218,8 @@ impl Claims {
 pub(super) struct InFlight {
     claims: Arc<Claims>,
     claim: Claim,
+    pub channel: ChannelId,
+    pub touch: Option<Touch>,
     after: After,
 }
 
@@ -212,7 +236,7 @@ impl Drop for InFlight {
     }
 }
 
-fn token() -> Result<u128, StoreError> {
+pub(super) fn token() -> Result<u128, StoreError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(std::io::Error::from)?;
     Ok(u128::from_ne_bytes(bytes))
@@ -226,13 +250,13 @@ mod tests {
     fn a_lane_is_not_given_away_while_a_commit_of_it_is_under_way() {
         let claims = Arc::new(Claims::default());
         let (lane, channel) = (LaneId(1), ChannelId(1));
-        let claim = claims.take(lane, channel).unwrap().unwrap();
+        let claim = claims.take(lane, channel, 1).unwrap();
         let commit = claims.begin(claim).unwrap();
         claims.give_back(claim);
-        assert!(claims.take(lane, channel).unwrap().is_none());
+        assert!(claims.take(lane, channel, 2).is_none());
         assert!(matches!(claims.begin(claim), Err(StoreError::Fenced)));
         drop(commit);
-        assert!(claims.take(lane, channel).unwrap().is_some());
+        assert!(claims.take(lane, channel, 3).is_some());
         assert!(matches!(claims.check(claim), Err(StoreError::Fenced)));
     }
 }

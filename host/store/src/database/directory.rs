@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::rows::Of;
-use super::{SqlStore, secrets};
+use super::{SqlStore, secrets, shared, touch};
 use crate::StoreError;
 use crate::directory::{Channel, ChannelChange, Directory, Workspace, WorkspaceChange};
 
@@ -20,7 +20,8 @@ impl Directory for SqlStore {
     async fn create_workspace(&self, workspace: &Workspace) -> Result<(), StoreError> {
         let sealed = workspaces::seal(&self.key, workspace.id, &workspace.token)?;
         let workspace = workspace.clone();
-        self.write(async move |tx: &mut Connection| {
+        self.write_touching(vec![touch::directory()], async move |tx: &mut Connection| {
+            shared::directory_changes(tx).await?;
             workspaces::check_free(tx, &workspace).await?;
             workspaces::write(tx, &workspace).await?;
             secrets::replace(tx, (secrets::OF_WORKSPACE, workspace.id.0), &sealed).await
@@ -57,7 +58,8 @@ impl Directory for SqlStore {
             .as_ref()
             .map(|token| workspaces::seal(&key, id, token))
             .transpose()?;
-        self.write(async move |tx: &mut Connection| {
+        self.write_touching(vec![touch::directory()], async move |tx: &mut Connection| {
+            shared::directory_changes(tx).await?;
             // Before reading: a new token must not depend on the old one's being readable.
             if let Some(sealed) = &sealed {
                 secrets::replace(tx, (secrets::OF_WORKSPACE, id.0), sealed).await?;
@@ -77,7 +79,8 @@ impl Directory for SqlStore {
         let owner = (secrets::OF_CHANNEL, channel.id.0);
         let sealed = secrets::seal_all(&self.key, owner, &channel.secrets)?;
         let channel = channel.clone();
-        self.write(async move |tx: &mut Connection| {
+        self.write_touching(vec![touch::directory()], async move |tx: &mut Connection| {
+            shared::directory_changes(tx).await?;
             channels::check_free(tx, &channel).await?;
             channels::write(tx, &channel).await?;
             secrets::replace(tx, owner, &sealed).await
@@ -113,7 +116,8 @@ impl Directory for SqlStore {
             .as_ref()
             .map(|secrets| secrets::seal_all(&key, owner, secrets))
             .transpose()?;
-        self.write(async move |tx: &mut Connection| {
+        self.write_touching(vec![touch::directory()], async move |tx: &mut Connection| {
+            shared::directory_changes(tx).await?;
             // Before reading: new secrets must not depend on the old ones' being readable.
             if let Some(sealed) = &sealed {
                 secrets::replace(tx, owner, sealed).await?;
@@ -130,8 +134,18 @@ impl Directory for SqlStore {
     }
 
     async fn forget_channel(&self, id: ChannelId) -> Result<(), StoreError> {
-        self.write(async move |tx: &mut Connection| channels::forget(tx, id).await)
-            .await
+        self.write_touching(vec![touch::directory()], async move |tx: &mut Connection| {
+            shared::directory_changes(tx).await?;
+            channels::forget(tx, id).await
+        })
+        .await
+    }
+
+    async fn changed_elsewhere(&self, known: i64) -> Result<i64, StoreError> {
+        match &self.shared {
+            Some(shared) => shared.directory_after(known, &self.readers).await,
+            None => std::future::pending().await,
+        }
     }
 }
 

@@ -107,8 +107,8 @@ async fn refresh(tx: &mut Connection, identity: IdentityId, sender: Sender<'_>) 
                                      else max(coalesce(last_inbound_at, $4), $4) end,
               window_closed = case when $4 is null then window_closed else 0 end
           where id = $1
-            and (($2 is not null and name is not $2)
-              or ($3 is not null and language is not $3)
+            and (($2 is not null and name is distinct from $2)
+              or ($3 is not null and language is distinct from $3)
               or ($4 is not null and (coalesce(last_inbound_at, $4 - 1) < $4 or window_closed <> 0)))")
     .bind(identity.0)
     .bind(bytes(sender.name))
@@ -148,7 +148,7 @@ pub(super) async fn add_aliases(
             sql(
                 r"insert into alias (channel_id, kind, value, identity_id, since) values ($1, $2, $3, $4, $5)
                   on conflict (channel_id, kind, value)
-                  do update set identity_id = excluded.identity_id, since = excluded.since where kind = 3",
+                  do update set identity_id = excluded.identity_id, since = excluded.since where alias.kind = 3",
             )
             .bind(channel.0)
             .bind(alias_number(alias.kind))

@@ -10,8 +10,8 @@ use mantle_model::ids::{ChannelId, ReceiptId, WorkspaceId};
 use mantle_model::secret::Secret;
 
 use super::rows::Of;
-use super::writer::Patience;
-use super::{SqlStore, accept};
+use super::writer::Terms;
+use super::{SqlStore, accept, touch};
 use crate::StoreError;
 use crate::intake::{Accepted, AcceptedEvent, Intake, NewEvent, NewReceipt, Origin, ReceiptState, Unparsed};
 use crate::seal::{Key, Place, Sealed};
@@ -26,17 +26,23 @@ fn weight(events: &[NewEvent]) -> usize {
         .sum()
 }
 
+/// The terms of a job that puts events into their lanes.
+fn joining(terms: Terms, events: &[NewEvent]) -> Terms {
+    terms
+        .touching(touch::events(events))
+        .waking(events.iter().map(|event| event.channel).collect())
+}
+
 #[async_trait]
 impl Intake for SqlStore {
     async fn accept(&self, receipt: NewReceipt, events: Vec<NewEvent>) -> Result<Accepted, StoreError> {
-        let bytes = receipt.hook.body.len() + ROW_BYTES + weight(&events);
+        let terms = joining(Terms::sender(), &events).weighing(receipt.hook.body.len() + ROW_BYTES + weight(&events));
         let context = self.context.clone();
         let claims = Arc::clone(&self.claims);
         let headers = seal_headers(&self.key, &receipt)?;
         self.writer
             .submit(
-                Patience::Sender,
-                bytes,
+                terms,
                 async move |tx: &mut Connection| {
                     accept::receipt_with_events(tx, &context, (&receipt, &headers), &events).await
                 },
@@ -46,13 +52,12 @@ impl Intake for SqlStore {
     }
 
     async fn enqueue(&self, events: Vec<NewEvent>) -> Result<Vec<AcceptedEvent>, StoreError> {
-        let bytes = weight(&events);
+        let terms = joining(Terms::sender(), &events).weighing(weight(&events));
         let context = self.context.clone();
         let claims = Arc::clone(&self.claims);
         self.writer
             .submit(
-                Patience::Sender,
-                bytes,
+                terms,
                 async move |tx: &mut Connection| accept::accept_events(tx, &context, None, &events).await,
                 move |accepted: &Vec<AcceptedEvent>| claims.wake_for(accepted),
             )
@@ -80,13 +85,12 @@ impl Intake for SqlStore {
         state: ReceiptState,
         events: Vec<NewEvent>,
     ) -> Result<Accepted, StoreError> {
-        let bytes = weight(&events);
+        let terms = joining(Terms::worker(), &events).weighing(weight(&events));
         let context = self.context.clone();
         let claims = Arc::clone(&self.claims);
         self.writer
             .submit(
-                Patience::Worker,
-                bytes,
+                terms,
                 async move |tx: &mut Connection| {
                     let (number, problem, next_at) = accept::state_columns(&state);
                     let changed = sql(

@@ -8,7 +8,7 @@ use mantle_model::clock::Time;
 use mantle_model::ids::{ChannelId, MediaId};
 
 use super::rows::{Of, bytes};
-use super::{SqlStore, secrets};
+use super::{SqlStore, pieces, secrets, touch};
 use crate::StoreError;
 use crate::keyed::{KeptAnswer, Keyed, MediaRow};
 use crate::media::OldFile;
@@ -48,7 +48,9 @@ impl Keyed for SqlStore {
             until,
             now,
         };
-        self.write(async move |tx: &mut Connection| set.apply(tx).await).await
+        let touches = vec![touch::value(channel, key.as_bytes())];
+        self.write_touching(touches, async move |tx: &mut Connection| set.apply(tx).await)
+            .await
     }
 
     async fn kv_count(&self, channel: ChannelId) -> Result<u64, StoreError> {
@@ -87,7 +89,7 @@ impl Keyed for SqlStore {
                   on conflict (key) do update
                   set request = excluded.request, status = excluded.status, body = excluded.body,
                       until = excluded.until
-                  where until <= $6",
+                  where kept_answer.until <= $6",
             )
             .bind(key.as_slice())
             .bind(answer.request.as_slice())
@@ -109,7 +111,8 @@ impl Keyed for SqlStore {
             column: "bytes",
             row: row.id.to_string(),
         })?;
-        self.write(async move |tx: &mut Connection| {
+        let shares = self.shared.is_some() && self.share_bytes(sha256).await?;
+        self.write_touching(vec![touch::files()], async move |tx: &mut Connection| {
             sql(r"insert into media (id, sha256, name, content_type, bytes, created_at)
                   values ($1, $2, $3, $4, $5, $6)
                   on conflict (id) do nothing")
@@ -119,8 +122,14 @@ impl Keyed for SqlStore {
             .bind(media.content_type.as_str())
             .bind(bytes_long)
             .bind(media.created_at.unix_ms())
-            .execute(tx)
+            .execute(&mut *tx)
             .await?;
+            if shares && !pieces::are_whole(tx, sha256, bytes_long).await? {
+                // Taken away with the last row of the same bytes meanwhile: the caller puts them again.
+                return Err(StoreError::Busy(
+                    "the bytes of the file were taken away meanwhile".to_owned(),
+                ));
+            }
             Ok(())
         })
         .await?;
@@ -163,7 +172,7 @@ impl Keyed for SqlStore {
 
     async fn erase_media(&self, id: MediaId) -> Result<(), StoreError> {
         let orphans = self
-            .write(async move |tx: &mut Connection| {
+            .write_touching(vec![touch::files()], async move |tx: &mut Connection| {
                 let hashes: Vec<Vec<u8>> = sql(r"delete from media where id = $1 returning sha256")
                     .bind(id.0)
                     .scalars(&mut *tx)
@@ -194,6 +203,9 @@ impl Keyed for SqlStore {
             }
         }
         self.drop_leftovers().await?;
+        if self.shared.is_some() {
+            self.drop_left_pieces().await?;
+        }
         Ok(dropped)
     }
 }
@@ -201,7 +213,7 @@ impl Keyed for SqlStore {
 impl SqlStore {
     /// One step: rows dropped, and the bytes that nobody names any more.
     async fn drop_media(&self, before: Time) -> Result<(u32, Vec<[u8; 32]>), StoreError> {
-        self.write(async move |tx: &mut Connection| {
+        self.write_touching(vec![touch::files()], async move |tx: &mut Connection| {
             let hashes: Vec<Vec<u8>> = sql(r"delete from media
                   where id in (select id from media where created_at < $1 order by created_at limit $2)
                   returning sha256")
@@ -249,6 +261,9 @@ async fn without_rows(tx: &mut Connection, hashes: Vec<Vec<u8>>) -> Result<Vec<[
             .scalar(&mut *tx)
             .await?;
         if let (false, Ok(hash)) = (named, <[u8; 32]>::try_from(hash)) {
+            if tx.is_postgres() {
+                pieces::drop_of(tx, hash).await?;
+            }
             orphans.push(hash);
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::sql::{Connection, Ids, sql};
+use crate::sql::{Connection, Ids, either, sql};
 use async_trait::async_trait;
 use mantle_model::clock::Time;
 use mantle_model::ids::{ChannelId, IdentityId, LaneId, MessageId, ReceiptId};
@@ -11,10 +11,10 @@ use mantle_model::ids::{ChannelId, IdentityId, LaneId, MessageId, ReceiptId};
 use super::accept::message_id;
 use super::claims::After;
 use super::rows::{self, Of, id_list};
-use super::writer::Patience;
-use super::{SqlStore, commit, replay};
+use super::writer::Terms;
+use super::{SqlStore, claims, commit, replay, shared, touch};
 use crate::StoreError;
-use crate::lanes::{Change, Claim, ClaimedLane, Effect, Lanes, ReadyChannel, ReadyLane, StoredEvent};
+use crate::lanes::{Change, Claim, ClaimedLane, Effect, EffectState, Lanes, ReadyChannel, ReadyLane, StoredEvent};
 
 /// Events handed out with a lane. The rest comes with the next claim, so that no lane keeps others waiting.
 const EVENTS_PER_CLAIM: i64 = 32;
@@ -44,11 +44,24 @@ impl Lanes for SqlStore {
     }
 
     async fn take(&self, now: Time, lanes: &[(ChannelId, LaneId)]) -> Result<Vec<ClaimedLane>, StoreError> {
+        if let Some(shared) = &self.shared {
+            shared.membership.make_sure(&shared.claimers).await?;
+        }
+        let token = claims::token()?;
         let mut taken: Vec<Claim> = Vec::with_capacity(lanes.len());
         for (channel, lane) in lanes {
-            taken.extend(self.claims.take(*lane, *channel)?);
+            taken.extend(self.claims.take(*lane, *channel, token));
         }
-        let claimed = self.claimed(&taken, now).await;
+        let claimed = async {
+            match &self.shared {
+                Some(shared) => {
+                    let marked = shared.mark(&self.claims, &taken, token, now).await?;
+                    self.claimed(&marked, now).await
+                }
+                None => self.claimed(&taken, now).await,
+            }
+        }
+        .await;
         if claimed.is_err() {
             taken.iter().for_each(|claim| self.claims.give_back(*claim));
         }
@@ -57,25 +70,44 @@ impl Lanes for SqlStore {
 
     async fn commit(&self, claim: Claim, changes: Vec<Change>) -> Result<(), StoreError> {
         let in_flight = self.claims.begin(claim)?;
+        if let Some(shared) = &self.shared
+            && changes.iter().any(announces)
+            && !shared.membership.holds()
+        {
+            return Err(StoreError::Fenced);
+        }
         let after = if changes.iter().any(|change| matches!(change, Change::Retry { .. })) {
             After::Freed
         } else {
             After::Kept
         };
-        let wakes = changes
-            .iter()
-            .any(|change| matches!(change, Change::Spawn(_) | Change::Settle { .. }));
-        let bytes = changes.iter().map(change_bytes).sum();
+        let mut woken: Vec<ChannelId> = changes.iter().filter_map(spawned_on).collect();
+        if changes.iter().any(|change| matches!(change, Change::Settle { .. })) {
+            woken.push(in_flight.channel);
+        }
+        let wakes = !woken.is_empty();
+        let mut touches = touch::changes(in_flight.channel, &changes);
+        touches.extend(in_flight.touch.clone());
+        let terms = Terms::worker()
+            .weighing(changes.iter().map(change_bytes).sum())
+            .touching(touches)
+            .waking(woken);
         let context = self.context.clone();
         let claims = Arc::clone(&self.claims);
         let notified = Arc::clone(&self.claims);
         self.writer
             .submit(
-                Patience::Worker,
-                bytes,
+                terms,
                 async move |tx: &mut Connection| {
                     let channel = claims.check(claim)?;
-                    commit::apply(tx, &context, (claim.lane, channel), &changes).await
+                    if tx.is_postgres() {
+                        shared::fence(tx, claim).await?;
+                    }
+                    commit::apply(tx, &context, (claim.lane, channel), &changes).await?;
+                    if tx.is_postgres() && after == After::Freed {
+                        shared::free(tx, claim).await?;
+                    }
+                    Ok(())
                 },
                 move |&()| {
                     in_flight.committed(after);
@@ -88,13 +120,29 @@ impl Lanes for SqlStore {
     }
 
     async fn release(&self, claim: Claim) -> Result<(), StoreError> {
+        if self.shared.is_some()
+            && let Some((channel, touch)) = self.claims.place(claim)
+        {
+            let terms = Terms::worker()
+                .touching(touch.into_iter().collect())
+                .waking(vec![channel]);
+            let free = async move |tx: &mut Connection| shared::free(tx, claim).await;
+            let freed = self.writer.submit(terms, free, |_| ()).await;
+            if let Err(error) = freed {
+                // Let go of here, it is a stray of ours and freed with the next heartbeat.
+                tracing::warn!(lane = %claim.lane, %error, "Lane {} is given back later: {error}", claim.lane);
+            }
+        }
         self.claims.give_back(claim);
         Ok(())
     }
 
     async fn heartbeat(&self, claims: &[Claim], _now: Time) -> Result<(), StoreError> {
         self.claims.renew(claims);
-        Ok(())
+        match &self.shared {
+            Some(shared) => shared.heartbeat(&self.claims).await,
+            None => Ok(()),
+        }
     }
 
     async fn wait_ready(&self) {
@@ -104,8 +152,14 @@ impl Lanes for SqlStore {
     async fn next_ready(&self) -> Result<Option<Time>, StoreError> {
         // Lanes in work keep a time of the past and must not look like work to be done at once.
         let held = self.claims.held();
-        let next: Option<i64> = sql(r"select min(ready_at) from lane
-              where ready_at is not null and id not in (select value from json_each($1))")
+        let next: Option<i64> = either(
+            r"select min(ready_at) from lane
+              where ready_at is not null and id not in (select value from json_each($1))",
+            r"select min(ready_at) from lane
+              where ready_at is not null and id not in (select value from json_each($1))
+                and (claim is null
+                     or not exists (select 1 from host where host.id = lane.owner and host.leased_until > server_ms()))",
+        )
         .bind(id_list(held.into_iter().map(|lane| lane.0)))
         .scalar(&self.readers)
         .await?;
@@ -120,8 +174,7 @@ impl Lanes for SqlStore {
         let claims = Arc::clone(&self.claims);
         self.writer
             .submit(
-                Patience::Worker,
-                0,
+                Terms::worker().waking(vec![channel]),
                 async move |tx: &mut Connection| {
                     sql(r"update lane set ready_at = $2 where channel_id = $1 and ready_at > $2")
                         .bind(channel.0)
@@ -139,8 +192,7 @@ impl Lanes for SqlStore {
         let claims = Arc::clone(&self.claims);
         self.writer
             .submit(
-                Patience::Sender,
-                0,
+                Terms::sender(),
                 async move |tx: &mut Connection| replay::again(tx, message, now).await,
                 move |_| claims.wake(),
             )
@@ -151,8 +203,7 @@ impl Lanes for SqlStore {
         let claims = Arc::clone(&self.claims);
         self.writer
             .submit(
-                Patience::Sender,
-                0,
+                Terms::sender(),
                 async move |tx: &mut Connection| replay::newest_again(tx, attempt, now).await,
                 move |_| claims.wake(),
             )
@@ -193,6 +244,18 @@ impl Lanes for SqlStore {
     }
 }
 
+/// Whether a call to the outside follows.
+fn announces(change: &Change) -> bool {
+    matches!(change, Change::Effect { effect, .. } if effect.state == EffectState::Intent)
+}
+
+fn spawned_on(change: &Change) -> Option<ChannelId> {
+    match change {
+        Change::Spawn(event) => Some(event.channel),
+        _ => None,
+    }
+}
+
 fn change_bytes(change: &Change) -> usize {
     CHANGE_BYTES
         + match change {
@@ -225,7 +288,8 @@ impl SqlStore {
         // Held lanes keep their time and stand in front: ask for as many more.
         let asked = limit.saturating_add(self.claims.held_of(channel));
         // Those that failed are asked for apart: however many there are, the others are seen.
-        let rows = sql(r"select id, ready_at, tail - head as waiting, tries from (
+        let rows = either(
+            r"select id, ready_at, tail - head as waiting, tries from (
                   select id, ready_at, tail, head, tries from lane
                   where channel_id = $1 and ready_at is not null and ready_at <= $2 and tries = 0
                   order by ready_at, id limit $3
@@ -236,7 +300,26 @@ impl SqlStore {
                   where channel_id = $1 and ready_at is not null and ready_at <= $2 and tries > 0
                   order by ready_at, id limit $3
               ) failed
-              order by ready_at, id")
+              order by ready_at, id",
+            r"select id, ready_at, tail - head as waiting, tries from (
+                  select id, ready_at, tail, head, tries from lane
+                  where channel_id = $1 and ready_at is not null and ready_at <= $2 and tries = 0
+                    and (claim is null
+                         or not exists (select 1 from host
+                                        where host.id = lane.owner and host.leased_until > server_ms()))
+                  order by ready_at, id limit $3
+              ) fresh
+              union all
+              select id, ready_at, tail - head as waiting, tries from (
+                  select id, ready_at, tail, head, tries from lane
+                  where channel_id = $1 and ready_at is not null and ready_at <= $2 and tries > 0
+                    and (claim is null
+                         or not exists (select 1 from host
+                                        where host.id = lane.owner and host.leased_until > server_ms()))
+                  order by ready_at, id limit $3
+              ) failed
+              order by ready_at, id",
+        )
         .bind(channel.0)
         .bind(now.unix_ms())
         .bind(i64::try_from(asked).unwrap_or(i64::MAX))
@@ -292,7 +375,10 @@ impl SqlStore {
         let mut claimed = Vec::with_capacity(lanes.len());
         for claim in taken {
             match lanes.remove(&claim.lane) {
-                Some(lane) => claimed.push(lane),
+                Some(lane) => {
+                    self.claims.touches(*claim, touch::lane(&lane));
+                    claimed.push(lane);
+                }
                 None => self.claims.give_back(*claim),
             }
         }

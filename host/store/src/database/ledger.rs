@@ -126,9 +126,10 @@ impl Ledger for SqlStore {
 
     async fn backlog(&self) -> Result<u64, StoreError> {
         // A lane with work has a time.
-        let waiting: i64 = sql(r"select coalesce(sum(tail - head), 0) from lane where ready_at is not null")
-            .scalar(&self.readers)
-            .await?;
+        let waiting: i64 =
+            sql(r"select cast(coalesce(sum(tail - head), 0) as bigint) from lane where ready_at is not null")
+                .scalar(&self.readers)
+                .await?;
         Ok(waiting.unsigned_abs())
     }
 }
@@ -201,7 +202,7 @@ async fn candidates(
     } else if filter.channel.is_some() {
         message_rows!(
             r"from event join lane on lane.id = event.lane_id
-              where event.channel_id = $6 and (lane.identity_id is not null or $8)
+              where event.channel_id = $6 and (lane.identity_id is not null or $8 <> 0)
                 and $7 is not null
                 and event.origin_seq is null and event.accepted_at between $1 and $2
                 and (event.accepted_at, event.no) < ($3, $4)
@@ -211,7 +212,7 @@ async fn candidates(
     } else {
         message_rows!(
             r"from event join lane on lane.id = event.lane_id
-              where (lane.identity_id is not null or $8)
+              where (lane.identity_id is not null or $8 <> 0)
                 and $6 is null and $7 is not null and $3 is not null
                 and event.origin_seq is null and event.accepted_at between $1 and $2
                 and event.no < $4

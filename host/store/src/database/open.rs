@@ -9,9 +9,8 @@ use mantle_failpoint::{Point, fails};
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
-use super::writer::is_damage;
 use crate::StoreError;
-use crate::sql::{Connection, Pool, sql};
+use crate::sql::{Connection, Fault, Pool, sql};
 
 /// Before 3.51.3 a checkpoint that met a reset of the write-ahead log could corrupt the file.
 const VERSION_MIN: (u32, u32, u32) = (3, 51, 3);
@@ -100,7 +99,7 @@ pub(super) async fn check_whole(connection: &mut Connection, path: &Path) -> Res
 
 /// What SQLite says of a damaged file, in words that lead out.
 pub(super) fn understood(error: StoreError, path: &Path) -> StoreError {
-    if is_damage(&error) {
+    if Fault::of(&error) == Fault::Damaged {
         damaged(path, &error.to_string())
     } else {
         error

@@ -6,7 +6,7 @@ use mantle_model::ids::{ChannelId, IdentityId, WorkspaceId};
 use mantle_model::inbound::Alias;
 
 use super::rows::{self, Of};
-use super::{SqlStore, identities};
+use super::{SqlStore, identities, touch};
 use crate::StoreError;
 use crate::people::{ContactLink, ConversationOwner, Identity, People, ThreadLink};
 
@@ -35,8 +35,8 @@ impl People for SqlStore {
         conversation: &str,
     ) -> Result<Option<ConversationOwner>, StoreError> {
         let row = sql(r"select identity.id, identity.channel_id,
-                     coalesce(identity.thread_workspace = thread.workspace_id
-                              and identity.thread_conversation = thread.conversation, 0) as current
+                     case when identity.thread_workspace = thread.workspace_id
+                               and identity.thread_conversation = thread.conversation then 1 else 0 end as current
               from thread join identity on identity.id = thread.identity_id
               where thread.workspace_id = $1 and thread.conversation = $2")
         .bind(workspace.0)
@@ -87,8 +87,11 @@ impl People for SqlStore {
         was: &[Alias],
         now: &[Alias],
     ) -> Result<Option<IdentityId>, StoreError> {
+        let touches = touch::aliases(channel, was)
+            .chain(touch::aliases(channel, now))
+            .collect();
         let (was, now, context) = (was.to_vec(), now.to_vec(), self.context.clone());
-        self.write(async move |tx: &mut Connection| {
+        self.write_touching(touches, async move |tx: &mut Connection| {
             let before = identities::best(&was, &identities::owners(tx, channel, &was).await?);
             let owners = identities::owners(tx, channel, &now).await?;
             let after = identities::best(&now, &owners);

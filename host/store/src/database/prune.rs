@@ -5,9 +5,9 @@ use mantle_model::ids::MessageId;
 
 use super::accept::message_id;
 use super::rows::{Of, day};
-use super::states::wanted;
+use super::states::{of_wanted, wanted};
 use crate::StoreError;
-use crate::sql::{Connection, sql};
+use crate::sql::{Connection, either, sql};
 use crate::upkeep::{Kept, Pruned};
 
 pub(super) async fn step(
@@ -114,21 +114,33 @@ async fn drop_messages(tx: &mut Connection, messages: &[MessageId]) -> Result<()
     }
     let list = wanted(messages);
     // Reports first: they are found through the ids that go with the message.
-    for text in [
-        r"delete from report where (channel_id, remote_id) in (
-              select outgoing.channel_id, outgoing.remote_id from json_each($1) wanted
-              join outgoing on outgoing.lane_id = wanted.value ->> 0 and outgoing.seq = wanted.value ->> 1)",
-        r"delete from outgoing where (channel_id, remote_id) in (
-              select outgoing.channel_id, outgoing.remote_id from json_each($1) wanted
-              join outgoing on outgoing.lane_id = wanted.value ->> 0 and outgoing.seq = wanted.value ->> 1)",
-        r"delete from hop where no in (
-              select hop.no from json_each($1) wanted
-              join hop on hop.lane_id = wanted.value ->> 0 and hop.seq = wanted.value ->> 1)",
-        r"delete from effect where (lane_id, seq) in (select wanted.value ->> 0, wanted.value ->> 1 from json_each($1) wanted)",
-        r"delete from ending where (lane_id, seq) in (select wanted.value ->> 0, wanted.value ->> 1 from json_each($1) wanted)",
-        r"delete from event where (lane_id, seq) in (select wanted.value ->> 0, wanted.value ->> 1 from json_each($1) wanted)",
+    for statement in [
+        of_wanted!(
+            r"delete from report where (channel_id, remote_id) in (select outgoing.channel_id, outgoing.remote_id ",
+            r"join outgoing on outgoing.lane_id = wanted.lane_id and outgoing.seq = wanted.seq)"
+        ),
+        of_wanted!(
+            r"delete from outgoing where (channel_id, remote_id) in (select outgoing.channel_id, outgoing.remote_id ",
+            r"join outgoing on outgoing.lane_id = wanted.lane_id and outgoing.seq = wanted.seq)"
+        ),
+        of_wanted!(
+            r"delete from hop where no in (select hop.no ",
+            r"join hop on hop.lane_id = wanted.lane_id and hop.seq = wanted.seq)"
+        ),
+        of_wanted!(
+            r"delete from effect where (lane_id, seq) in (select wanted.lane_id, wanted.seq ",
+            r")"
+        ),
+        of_wanted!(
+            r"delete from ending where (lane_id, seq) in (select wanted.lane_id, wanted.seq ",
+            r")"
+        ),
+        of_wanted!(
+            r"delete from event where (lane_id, seq) in (select wanted.lane_id, wanted.seq ",
+            r")"
+        ),
     ] {
-        sql(text).bind(&list).execute(&mut *tx).await?;
+        statement.bind(&list).execute(&mut *tx).await?;
     }
     Ok(())
 }

@@ -1,30 +1,49 @@
-//! Migrations: they only go forward, each in one transaction with its number.
+//! Migrations: they only go forward.
 
 use std::path::Path;
 
 use mantle_failpoint::{Point, reach};
 
+use super::postgres::Address;
 use crate::StoreError;
 use crate::sql::{Connection, built, sql};
 
 /// In order; the place in the list, from 1, is the version a database has after it. Released ones never change.
-const MIGRATIONS: &[&str] = &[
+const SQLITE: &[&str] = &[
     include_str!("../../schema/sqlite/0001_start.sql"),
     include_str!("../../schema/sqlite/0002_single.sql"),
     include_str!("../../schema/sqlite/0004_upkeep.sql"),
 ];
 
-pub(super) async fn bring_up_to_date(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+/// One step of a PostgreSQL database, which hosts of several releases may share.
+struct Shared {
+    text: &'static str,
+    /// A host that knows the migrations up to this one works on with the database after it. What only adds tables,
+    /// or columns with a default, names the migration before it, so that the release before runs beside this one
+    /// while hosts are replaced one by one.
+    needs: i64,
+}
+
+const POSTGRES: &[Shared] = &[Shared {
+    text: include_str!("../../schema/postgres/0001_start.sql"),
+    needs: 1,
+}];
+
+/// Names the lock that hosts take to migrate, one after the other.
+const MIGRATING: i64 = 0x6d61_6e74_6c65_0001;
+
+pub(super) fn known_to_postgres() -> i64 {
+    i64::try_from(POSTGRES.len()).unwrap_or(i64::MAX)
+}
+
+/// Each migration in one transaction with its number.
+pub(super) async fn bring_sqlite_up_to_date(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let have: i64 = sql("pragma user_version").scalar(&mut *connection).await?;
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let known = i64::try_from(SQLITE.len()).unwrap_or(i64::MAX);
     if have > known {
-        return Err(StoreError::Unusable(format!(
-            "the database {} has schema version {have} and this program knows versions up to {known}: it was last \
-             used by a newer release. Start that release, or restore a backup made before the update",
-            path.display()
-        )));
+        return Err(newer(&path.display().to_string(), have, known));
     }
-    for (version, migration) in (1..).zip(MIGRATIONS) {
+    for (version, migration) in (1..).zip(SQLITE) {
         if version > have {
             apply(connection, version, migration).await?;
         }
@@ -32,7 +51,7 @@ pub(super) async fn bring_up_to_date(connection: &mut Connection, path: &Path) -
     Ok(())
 }
 
-/// A crash in between leaves the version before it: SQLite rolls schema changes back like any other.
+/// A crash in between leaves the version before it: schema changes are rolled back like any other.
 async fn apply(connection: &mut Connection, version: i64, migration: &'static str) -> Result<(), StoreError> {
     tracing::info!(version, "Bringing the database to schema version {version}");
     sql("begin immediate").execute(&mut *connection).await?;
@@ -51,4 +70,96 @@ async fn apply(connection: &mut Connection, version: i64, migration: &'static st
         return Err(error);
     }
     Ok(())
+}
+
+/// All in one transaction, under a lock: of several hosts that start at once one migrates and the others find it done.
+pub(super) async fn bring_postgres_up_to_date(
+    connection: &mut Connection,
+    address: &Address,
+) -> Result<(), StoreError> {
+    connection.script("begin").await?;
+    let done = migrate(connection, address).await;
+    let ended = match &done {
+        Ok(()) => connection.script("commit").await,
+        Err(_) => connection.script("rollback").await,
+    };
+    match done {
+        Ok(()) => ended,
+        Err(error) => Err(may_create(error, address)),
+    }
+}
+
+async fn migrate(connection: &mut Connection, address: &Address) -> Result<(), StoreError> {
+    sql("select pg_advisory_xact_lock($1)")
+        .bind(MIGRATING)
+        .fetch_all(&mut *connection)
+        .await?;
+    let there: bool = sql("select to_regclass('migration') is not null")
+        .scalar(&mut *connection)
+        .await?;
+    if !there {
+        sql("create table migration (version bigint primary key, needs bigint not null)")
+            .execute(&mut *connection)
+            .await?;
+    }
+    let row = sql("select coalesce(max(version), 0) as version, coalesce(max(needs), 0) as needs from migration")
+        .fetch_one(&mut *connection)
+        .await?;
+    let (have, needs): (i64, i64) = (row.get("version")?, row.get("needs")?);
+    let known = known_to_postgres();
+    if needs > known {
+        return Err(newer(&address.to_string(), have, known));
+    }
+    for (version, migration) in (1..).zip(POSTGRES) {
+        if version <= have {
+            continue;
+        }
+        if version > 1 {
+            no_host_is_left_behind(connection, migration.needs).await?;
+        }
+        tracing::info!(version, "Bringing the database to schema version {version}");
+        connection.script(migration.text).await?;
+        sql("insert into migration (version, needs) values ($1, $2)")
+            .bind(version)
+            .bind(migration.needs)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// A migration waits until the hosts that could not work with it have gone.
+async fn no_host_is_left_behind(connection: &mut Connection, needs: i64) -> Result<(), StoreError> {
+    let left: i64 = sql("select count(*) from host where leased_until > server_ms() and knows < $1")
+        .bind(needs)
+        .scalar(connection)
+        .await?;
+    if left == 0 {
+        return Ok(());
+    }
+    Err(StoreError::Unusable(format!(
+        "{left} hosts of an older release are at work on the database and cannot work with what this release makes of \
+         it. Stop them first, or update through the releases in between"
+    )))
+}
+
+fn newer(database: &str, have: i64, known: i64) -> StoreError {
+    StoreError::Unusable(format!(
+        "the database {database} has schema version {have} and this program knows versions up to {known}: it was last \
+         used by a newer release. Start that release, or restore a backup made before the update"
+    ))
+}
+
+/// Since version 15 a user may not create tables in a database that is not its own.
+fn may_create(error: StoreError, address: &Address) -> StoreError {
+    let StoreError::Database(sqlx::Error::Database(cause)) = &error else {
+        return error;
+    };
+    if cause.code().as_deref() != Some("42501") {
+        return error;
+    }
+    StoreError::Unusable(format!(
+        "the user in `[database] url` may not create tables in {address}: make it the database's owner, or run \
+         `grant create on schema public to …` there"
+    ))
 }

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use mantle_model::clock::Time;
 use mantle_model::ids::{ChannelId, MessageId, WorkspaceId};
 
-use super::SqlStore;
 use super::rows::{Of, direction_number};
+use super::{SqlStore, touch};
 use crate::StoreError;
 use crate::intake::Direction;
 use crate::single::{Making, Single, Sweep};
@@ -24,8 +24,11 @@ impl Single for SqlStore {
         // Two hosts that take the same names in the same order never wait for each other.
         keys.sort_unstable();
         keys.dedup();
-        self.write(async move |tx: &mut Connection| begin(tx, workspace, &keys, by, now).await)
-            .await
+        let touches = touch::makings(workspace, &keys).collect();
+        self.write_touching(touches, async move |tx: &mut Connection| {
+            begin(tx, workspace, &keys, by, now).await
+        })
+        .await
     }
 
     async fn begin_sweep(

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::sql::{Connection, Places, sql};
+use crate::sql::{Connection, Places, either, sql};
 use mantle_model::delivery::{InboundState, OutboundState};
 use mantle_model::ids::{LaneId, MessageId};
 use mantle_model::inbound::DeliveryReport;
@@ -218,6 +218,22 @@ impl Facts {
     }
 }
 
+/// A statement on the places in its first parameter, which are named `wanted`.
+macro_rules! of_wanted {
+    ($columns:literal, $rest:literal) => {
+        either(
+            concat!(
+                $columns,
+                "from (select value ->> 0 as lane_id, value ->> 1 as seq from json_each($1)) wanted ",
+                $rest
+            ),
+            concat!($columns, "from places($1) wanted ", $rest),
+        )
+    };
+}
+
+pub(super) use of_wanted;
+
 /// The facts of each of the messages; a message without any is missing.
 pub(super) async fn facts(
     connection: &mut Connection,
@@ -225,10 +241,9 @@ pub(super) async fn facts(
 ) -> Result<HashMap<MessageId, Facts>, StoreError> {
     let wanted = wanted(messages);
     let mut facts: HashMap<MessageId, Facts> = HashMap::new();
-    let rows = sql(
-        r"select ending.lane_id, ending.seq, ending.state, ending.code, ending.message
-          from json_each($1) wanted
-          join ending on ending.lane_id = wanted.value ->> 0 and ending.seq = wanted.value ->> 1",
+    let rows = of_wanted!(
+        r"select ending.lane_id, ending.seq, ending.state, ending.code, ending.message ",
+        r"join ending on ending.lane_id = wanted.lane_id and ending.seq = wanted.seq"
     )
     .bind(&wanted)
     .fetch_all(&mut *connection)
@@ -241,9 +256,10 @@ pub(super) async fn facts(
             message: row.text_opt("message")?,
         });
     }
-    let rows = sql(r"select effect.lane_id, effect.seq, effect.step, effect.state
-          from json_each($1) wanted
-          join effect on effect.lane_id = wanted.value ->> 0 and effect.seq = wanted.value ->> 1")
+    let rows = of_wanted!(
+        r"select effect.lane_id, effect.seq, effect.step, effect.state ",
+        r"join effect on effect.lane_id = wanted.lane_id and effect.seq = wanted.seq"
+    )
     .bind(&wanted)
     .fetch_all(&mut *connection)
     .await?;
@@ -261,12 +277,11 @@ async fn add_parts(
     wanted: &Places,
     facts: &mut HashMap<MessageId, Facts>,
 ) -> Result<(), StoreError> {
-    let rows = sql(
-        r"select outgoing.lane_id, outgoing.seq, outgoing.step, outgoing.remote_id, report.rank, report.code
-          from json_each($1) wanted
-          join outgoing on outgoing.lane_id = wanted.value ->> 0 and outgoing.seq = wanted.value ->> 1
+    let rows = of_wanted!(
+        r"select outgoing.lane_id, outgoing.seq, outgoing.step, outgoing.remote_id, report.rank, report.code ",
+        r"join outgoing on outgoing.lane_id = wanted.lane_id and outgoing.seq = wanted.seq
           left join report on report.channel_id = outgoing.channel_id and report.remote_id = outgoing.remote_id
-          order by outgoing.lane_id, outgoing.seq, outgoing.remote_id, report.rank",
+          order by outgoing.lane_id, outgoing.seq, outgoing.remote_id, report.rank"
     )
     .bind(wanted)
     .fetch_all(connection)

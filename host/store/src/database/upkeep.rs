@@ -10,7 +10,7 @@ use super::{SqlStore, commit, prune};
 use crate::StoreError;
 use crate::intake::Origin;
 use crate::lanes::Effect;
-use crate::sql::{Connection, Row, sql};
+use crate::sql::{Connection, Row, either, sql};
 use crate::upkeep::{
     Figures, HookFilter, Kept, KeptHook, NO_CHANNEL, Pruned, RESTORED_KEY, Restored, Unfinished, Upkeep,
 };
@@ -42,10 +42,18 @@ impl Upkeep for SqlStore {
 
     async fn figures(&self, now: Time) -> Result<Figures, StoreError> {
         let held = self.claims.held();
-        let rows = sql(r"select channel_id, count(*) as lanes, min(ready_at) as since from lane
+        let rows = either(
+            r"select channel_id, count(*) as lanes, min(ready_at) as since from lane
               where ready_at is not null and ready_at <= $1 and id not in (select value from json_each($2))
               group by channel_id
-              order by channel_id")
+              order by channel_id",
+            r"select channel_id, count(*) as lanes, min(ready_at) as since from lane
+              where ready_at is not null and ready_at <= $1 and id not in (select value from json_each($2))
+                and (claim is null
+                     or not exists (select 1 from host where host.id = lane.owner and host.leased_until > server_ms()))
+              group by channel_id
+              order by channel_id",
+        )
         .bind(now.unix_ms())
         .bind(id_list(held.into_iter().map(|lane| lane.0)))
         .fetch_all(&self.readers)
@@ -73,7 +81,7 @@ impl Upkeep for SqlStore {
             hooks_parked: self
                 .counted(r"select count(*) from receipt where state <> 0 and state = 2")
                 .await?,
-            log_bytes: Some(self.log_bytes()),
+            log_bytes: self.log_bytes(),
         })
     }
 

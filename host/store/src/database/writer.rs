@@ -4,6 +4,13 @@
 //! only then answers. Under load the groups grow by themselves; at rest a job costs one sync of the disk.
 //! A job that fails takes nobody with it: the group is rolled back and run again with a savepoint per job.
 //! No transaction lives in a future that a caller could drop: callers hold the end of a channel, no more.
+//!
+//! On PostgreSQL other hosts write at the same time. Each job names what it touches, and a group locks all of that
+//! in one order before its first row, so that two groups wait for one another but never in a circle.
+
+mod group;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -11,11 +18,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use mantle_failpoint::{Point, reach};
+use mantle_model::ids::ChannelId;
 use tokio::sync::{mpsc, oneshot};
 
-use super::disk::{LogWatch, Reserve};
-use crate::sql::{Connection, sql};
+use self::group::Line;
+pub(super) use self::group::{Database, Server};
+use super::touch::Touch;
+use crate::sql::Connection;
 use crate::{Commit, StoreError};
 
 /// Jobs of one commit.
@@ -50,6 +59,49 @@ impl Patience {
     }
 }
 
+/// On what terms a job is written.
+#[derive(Debug, Clone)]
+pub(super) struct Terms {
+    patience: Patience,
+    bytes: usize,
+    touches: Vec<Touch>,
+    wakes: Vec<ChannelId>,
+}
+
+impl Terms {
+    pub(super) fn sender() -> Self {
+        Self::of(Patience::Sender)
+    }
+
+    pub(super) fn worker() -> Self {
+        Self::of(Patience::Worker)
+    }
+
+    pub(super) fn of(patience: Patience) -> Self {
+        Self {
+            patience,
+            bytes: 0,
+            touches: Vec::new(),
+            wakes: Vec::new(),
+        }
+    }
+
+    /// What the job weighs in memory.
+    pub(super) fn weighing(self, bytes: usize) -> Self {
+        Self { bytes, ..self }
+    }
+
+    /// What no other host may change meanwhile.
+    pub(super) fn touching(self, touches: Vec<Touch>) -> Self {
+        Self { touches, ..self }
+    }
+
+    /// Channels whose lanes may be ready after it: told to the other hosts.
+    pub(super) fn waking(self, wakes: Vec<ChannelId>) -> Self {
+        Self { wakes, ..self }
+    }
+}
+
 /// After so many groups the log is moved into the database as soon as nobody waits, so that SQLite need not do it
 /// in the middle of a commit: its own limit of 1,000 pages is some hundred groups away.
 const CHECKPOINT_AFTER: u32 = 64;
@@ -68,24 +120,35 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, reserve: Reserve, log: LogWatch) -> Result<Self, StoreError> {
+    /// Returns when the writer has its connection.
+    pub(super) async fn start(on: Database) -> Result<Self, StoreError> {
         let (queue, jobs) = mpsc::channel(QUEUE_JOBS_MAX);
         let bytes = Arc::new(AtomicUsize::new(0));
-        let full = Arc::new(AtomicBool::new(reserve.is_given_up()));
+        let full = Arc::new(AtomicBool::new(false));
         let watcher = Arc::new(OnceLock::new());
-        let mut disk = Disk {
-            reserve,
-            log,
-            full: Arc::clone(&full),
-            watched: Watched {
-                watcher: Arc::clone(&watcher),
-                bytes: Arc::clone(&bytes),
-            },
+        let watched = Watched {
+            watcher: Arc::clone(&watcher),
+            bytes: Arc::clone(&bytes),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (ready, connected) = oneshot::channel();
+        // A connection to a server lives by the runtime that made it: it is made on the writer's own, which nobody
+        // who waits for the writer can hold up.
+        let told = Arc::clone(&full);
+        let work = async move || match Line::open(on, told, watched).await {
+            Ok(line) => {
+                // Whoever opens may have gone; then the queue is closed too.
+                let _ = ready.send(Ok(()));
+                run(line, jobs).await;
+            }
+            Err(error) => {
+                let _ = ready.send(Err(error));
+            }
+        };
         let thread = std::thread::Builder::new()
             .name("mantle-writer".to_owned())
-            .spawn(move || runtime.block_on(run(connection, jobs, &mut disk)))?;
+            .spawn(move || runtime.block_on(work()))?;
+        connected.await.map_err(|_| closed())??;
         Ok(Self {
             queue: Some(queue),
             bytes,
@@ -114,25 +177,21 @@ impl Writer {
 
     /// Runs `apply` in the next group and `committed` when it is on disk, whether or not the caller still waits.
     /// `apply` may run twice and must depend on nothing but the connection and what it holds.
-    pub(super) async fn submit<T, F, C>(
-        &self,
-        patience: Patience,
-        bytes: usize,
-        apply: F,
-        committed: C,
-    ) -> Result<T, StoreError>
+    pub(super) async fn submit<T, F, C>(&self, terms: Terms, apply: F, committed: C) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: AsyncFn(&mut Connection) -> Result<T, StoreError> + Send + 'static,
         C: FnOnce(&T) + Send + 'static,
     {
-        let hold = QueuedBytes::take(&self.bytes, bytes)?;
+        let hold = QueuedBytes::take(&self.bytes, terms.bytes)?;
         let (answer, answered) = oneshot::channel();
         let queued = Queued {
             since: Instant::now(),
-            patience: patience.span(),
-            is_outcome: matches!(patience, Patience::Worker),
+            patience: terms.patience.span(),
+            is_outcome: matches!(terms.patience, Patience::Worker),
             hold,
+            touches: terms.touches,
+            wakes: terms.wakes,
             job: Box::new(Task {
                 apply,
                 committed: Some(committed),
@@ -200,6 +259,8 @@ struct Queued {
     /// Tells what has happened already: written even when the disk is full, from what was kept back for it.
     is_outcome: bool,
     hold: QueuedBytes,
+    touches: Vec<Touch>,
+    wakes: Vec<ChannelId>,
     job: Box<dyn Job>,
 }
 
@@ -252,29 +313,6 @@ where
     }
 }
 
-/// What the writer knows of the disk.
-struct Disk {
-    reserve: Reserve,
-    log: LogWatch,
-    full: Arc<AtomicBool>,
-    watched: Watched,
-}
-
-impl Disk {
-    /// What may be written now; the rest is refused: its senders come again.
-    fn admit(&mut self, batch: Vec<Queued>) -> Vec<Queued> {
-        self.full.store(self.reserve.is_given_up(), Ordering::Relaxed);
-        if !self.reserve.is_given_up() {
-            return batch;
-        }
-        let (outcomes, others): (Vec<_>, Vec<_>) = batch.into_iter().partition(|queued| queued.is_outcome);
-        for mut queued in others {
-            queued.job.refused(busy("the disk is full"));
-        }
-        outcomes
-    }
-}
-
 /// Whom to tell of a group, and what waits behind it.
 struct Watched {
     watcher: Arc<OnceLock<Watcher>>,
@@ -294,7 +332,7 @@ impl Watched {
     }
 }
 
-async fn run(mut connection: Connection, mut jobs: mpsc::Receiver<Queued>, disk: &mut Disk) {
+async fn run(mut line: Line, mut jobs: mpsc::Receiver<Queued>) {
     let mut groups = 0;
     loop {
         let next = if groups < CHECKPOINT_AFTER {
@@ -304,33 +342,20 @@ async fn run(mut connection: Connection, mut jobs: mpsc::Receiver<Queued>, disk:
                 Ok(next) => next,
                 Err(_) => {
                     groups = 0;
-                    checkpoint(&mut connection).await;
+                    line.checkpoint().await;
                     continue;
                 }
             }
         };
         let Some(first) = next else { break };
-        disk.reserve.look();
-        let batch = disk.admit(gather(first, &mut jobs));
+        line.look();
+        let batch = line.admit(gather(first, &mut jobs));
         if !batch.is_empty() {
             groups += 1;
-            commit(&mut connection, disk, batch).await;
-            disk.log.look().await;
+            group::commit(&mut line, batch).await;
         }
     }
-    // The next host starts with an empty log, and finds the file closed.
-    let _ = execute(&mut connection, "pragma wal_checkpoint(truncate)").await;
-    if let Err(error) = connection.close().await {
-        tracing::warn!(%error, "The database did not close cleanly: {error}");
-    }
-}
-
-/// Waits for nobody: what a reader still needs stays in the log until the next time.
-async fn checkpoint(connection: &mut Connection) {
-    if let Err(error) = execute(connection, "pragma wal_checkpoint(passive)").await {
-        stop_if_the_disk_lies(&error);
-        tracing::warn!(%error, "The write-ahead log could not be moved into the database");
-    }
+    line.close().await;
 }
 
 /// Everything queued, up to the bounds; what waited too long is answered here.
@@ -351,360 +376,4 @@ fn gather(first: Queued, jobs: &mut mpsc::Receiver<Queued>) -> Vec<Queued> {
         next = jobs.try_recv().ok();
     }
     batch
-}
-
-async fn commit(connection: &mut Connection, disk: &mut Disk, mut batch: Vec<Queued>) {
-    let begun = Instant::now();
-    let error = match together(connection, &mut batch).await {
-        Ok(sync) => {
-            disk.watched.tell(batch.len(), begun.elapsed(), sync);
-            return batch.iter_mut().for_each(|queued| queued.job.committed());
-        }
-        Err(error) => error,
-    };
-    match primary_code(&error) {
-        // Waiting for the lock once more would keep the senders waiting twice as long.
-        Some(SQLITE_BUSY) => refuse_all(connection, batch, &error).await,
-        code => {
-            roll_back(connection, &error).await;
-            if code == Some(SQLITE_FULL) {
-                disk.reserve.give_up();
-            }
-            let batch = disk.admit(batch);
-            one_by_one(connection, batch).await;
-        }
-    }
-}
-
-/// The fast path: no savepoints, the first error ends it. Tells how long the disk took.
-async fn together(connection: &mut Connection, batch: &mut [Queued]) -> Result<Duration, StoreError> {
-    execute(connection, "begin immediate").await?;
-    for queued in batch {
-        queued.job.attempt(connection).await?;
-        reach(Point::JobRun).await;
-    }
-    let written = Instant::now();
-    execute(connection, "commit").await?;
-    Ok(written.elapsed())
-}
-
-/// The slow path: whoever fails is undone alone and told; the others are committed. Nobody is told before the commit,
-/// a refusal neither: it may name what another job of the same group wrote, and must be found by who looks for it.
-async fn one_by_one(connection: &mut Connection, batch: Vec<Queued>) {
-    let mut good = Vec::with_capacity(batch.len());
-    let mut refused: Vec<(Queued, StoreError)> = Vec::new();
-    if let Err(error) = execute(connection, "begin immediate").await {
-        return refuse_all(connection, batch, &error).await;
-    }
-    for mut queued in batch {
-        match isolated(connection, queued.job.as_mut()).await {
-            Isolated::Good => good.push(queued),
-            Isolated::Undone(error) => refused.push((queued, error)),
-            Isolated::AllUndone(error) => {
-                // What was refused may have been refused for the sake of what is undone now.
-                good.extend(refused.drain(..).map(|(queued, _)| queued));
-                refuse_all(connection, std::mem::take(&mut good), &error).await;
-                queued.job.refused(understood(error));
-                // If this fails, so does each job that follows, and is told so.
-                let _ = execute(connection, "begin immediate").await;
-            }
-        }
-    }
-    match execute(connection, "commit").await {
-        Ok(()) => {
-            good.iter_mut().for_each(|queued| queued.job.committed());
-            for (mut queued, error) in refused {
-                queued.job.refused(understood(error));
-            }
-        }
-        Err(error) => {
-            good.extend(refused.into_iter().map(|(queued, _)| queued));
-            refuse_all(connection, good, &error).await;
-        }
-    }
-}
-
-/// What became of one job among others.
-enum Isolated {
-    Good,
-    Undone(StoreError),
-    /// SQLite gave up the whole transaction, as it does when the disk is full: those before are undone too.
-    AllUndone(StoreError),
-}
-
-async fn isolated(connection: &mut Connection, job: &mut dyn Job) -> Isolated {
-    if let Err(error) = execute(connection, "savepoint job").await {
-        stop_if_the_disk_lies(&error);
-        return Isolated::AllUndone(error);
-    }
-    let outcome = job.attempt(connection).await;
-    if let Err(error) = outcome {
-        stop_if_the_disk_lies(&error);
-        let undone = async {
-            execute(connection, "rollback to job").await?;
-            execute(connection, "release job").await
-        };
-        return match undone.await {
-            Ok(()) => Isolated::Undone(error),
-            Err(_) => Isolated::AllUndone(error),
-        };
-    }
-    match execute(connection, "release job").await {
-        Ok(()) => Isolated::Good,
-        Err(error) => {
-            stop_if_the_disk_lies(&error);
-            Isolated::AllUndone(error)
-        }
-    }
-}
-
-/// The commit did not happen, or its outcome is unknown: both are mended by doing it again.
-async fn refuse_all(connection: &mut Connection, batch: Vec<Queued>, error: &StoreError) {
-    roll_back(connection, error).await;
-    if batch.is_empty() {
-        return;
-    }
-    tracing::error!(jobs = batch.len(), %error, "A commit failed: {error}");
-    let why = match primary_code(error) {
-        Some(SQLITE_BUSY) => LOCKED,
-        _ => "the disk did not take the commit",
-    };
-    for mut queued in batch {
-        queued.job.refused(busy(why));
-    }
-}
-
-async fn roll_back(connection: &mut Connection, error: &StoreError) {
-    stop_if_the_disk_lies(error);
-    // Fails when SQLite has rolled back already, as it does when the disk is full.
-    let _ = execute(connection, "rollback").await;
-}
-
-async fn execute(connection: &mut Connection, text: &'static str) -> Result<(), StoreError> {
-    sql(text).execute(connection).await?;
-    Ok(())
-}
-
-/// SQLite's primary result codes that mean more than "this statement failed".
-const SQLITE_BUSY: i32 = 5;
-const SQLITE_IOERR: i32 = 10;
-const SQLITE_CORRUPT: i32 = 11;
-const SQLITE_FULL: i32 = 13;
-const SQLITE_NOTADB: i32 = 26;
-
-const LOCKED: &str = "another process has locked the database";
-
-fn primary_code(error: &StoreError) -> Option<i32> {
-    let StoreError::Database(sqlx::Error::Database(error)) = error else {
-        return None;
-    };
-    // The low byte of the extended code.
-    error.code()?.parse::<i32>().ok().map(|code| code & 0xff)
-}
-
-/// The file is not what SQLite wrote.
-pub(super) fn is_damage(error: &StoreError) -> bool {
-    matches!(primary_code(error), Some(SQLITE_CORRUPT | SQLITE_NOTADB))
-}
-
-fn understood(error: StoreError) -> StoreError {
-    match primary_code(&error) {
-        Some(SQLITE_FULL) => busy("the disk is full"),
-        Some(SQLITE_BUSY) => busy(LOCKED),
-        _ => error,
-    }
-}
-
-/// After a failed sync the kernel may have dropped the dirty pages and report success next time ("fsyncgate"), so
-/// neither the file nor the cache can be trusted any more. Only a new process that reads the log again can.
-fn stop_if_the_disk_lies(error: &StoreError) {
-    if primary_code(error) == Some(SQLITE_IOERR) {
-        tracing::error!(%error, "The disk failed while writing the database; stopping at once so that nothing unwritten is taken for written: {error}");
-        std::process::abort();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc as blocking;
-
-    use super::*;
-    use crate::testing::TestStore;
-
-    /// Keeps the writer busy until told, so that a group builds up behind it.
-    async fn held(store: &TestStore) -> (blocking::Sender<()>, tokio::task::JoinHandle<Result<(), StoreError>>) {
-        let (release, wait) = blocking::channel::<()>();
-        let (started, running) = oneshot::channel();
-        let wait = std::sync::Mutex::new(wait);
-        let started = std::sync::Mutex::new(Some(started));
-        let holder = Arc::clone(&store.store);
-        let task = tokio::spawn(async move {
-            holder
-                .write(async move |_: &mut Connection| {
-                    if let Some(started) = started.lock().unwrap().take() {
-                        let _ = started.send(());
-                    }
-                    let _ = wait.lock().unwrap().recv();
-                    Ok(())
-                })
-                .await
-        });
-        running.await.unwrap();
-        (release, task)
-    }
-
-    async fn put(connection: &mut Connection, key: &'static str) -> Result<(), StoreError> {
-        sql("insert into kv (channel_id, key, value) values (1, $1, x'00')")
-            .bind(key.as_bytes())
-            .execute(connection)
-            .await?;
-        Ok(())
-    }
-
-    #[tokio::test]
-    async fn one_bad_job_does_not_fail_the_others_of_its_group() {
-        let test = TestStore::open().await.unwrap();
-        let (release, holder) = held(&test).await;
-        let mut jobs = Vec::new();
-        for key in ["a", "b", "b", "c"] {
-            let store = Arc::clone(&test.store);
-            jobs.push(tokio::spawn(async move {
-                store.write(async move |tx: &mut Connection| put(tx, key).await).await
-            }));
-            // Each must be queued before the next, so that the second "b" is the bad one.
-            tokio::task::yield_now().await;
-        }
-        release.send(()).unwrap();
-        holder.await.unwrap().unwrap();
-        let mut good = 0;
-        for job in jobs {
-            match job.await.unwrap() {
-                Ok(()) => good += 1,
-                Err(error) => assert!(matches!(error, StoreError::Database(_)), "{error}"),
-            }
-        }
-        assert_eq!(good, 3);
-        let kept: i64 = sql("select count(*) from kv")
-            .scalar(&test.store.readers)
-            .await
-            .unwrap();
-        assert_eq!(kept, 3);
-    }
-
-    #[tokio::test]
-    async fn ws_4_who_is_refused_finds_what_it_was_refused_for() {
-        let test = TestStore::open().await.unwrap();
-        let (release, holder) = held(&test).await;
-        let insert = |store: Arc<crate::database::SqlStore>| async move {
-            let refused = store
-                .write(async |tx: &mut Connection| {
-                    let text = "insert into kv (channel_id, key, value) values (1, x'07', x'00')";
-                    sql(text).execute(tx).await?;
-                    Ok(())
-                })
-                .await
-                .is_err();
-            let there: i64 = sql("select count(*) from kv").scalar(&store.readers).await.unwrap();
-            (refused, there)
-        };
-        let one = tokio::spawn(insert(Arc::clone(&test.store)));
-        let two = tokio::spawn(insert(Arc::clone(&test.store)));
-        tokio::task::yield_now().await;
-        release.send(()).unwrap();
-        holder.await.unwrap().unwrap();
-        let (one, two) = (one.await.unwrap(), two.await.unwrap());
-        assert_ne!(one.0, two.0, "one of two is refused");
-        assert_eq!((one.1, two.1), (1, 1), "both find the row");
-    }
-
-    #[tokio::test]
-    async fn a_job_that_waited_too_long_is_refused_and_not_written() {
-        let test = TestStore::open().await.unwrap();
-        let (release, holder) = held(&test).await;
-        let store = Arc::clone(&test.store);
-        let late = tokio::spawn(async move {
-            let patience = Patience::Exactly(Duration::ZERO);
-            store
-                .writer
-                .submit(patience, 0, async |tx: &mut Connection| put(tx, "late").await, |()| ())
-                .await
-        });
-        tokio::task::yield_now().await;
-        release.send(()).unwrap();
-        holder.await.unwrap().unwrap();
-        assert!(matches!(late.await.unwrap(), Err(StoreError::Busy(_))));
-        let kept: i64 = sql("select count(*) from kv")
-            .scalar(&test.store.readers)
-            .await
-            .unwrap();
-        assert_eq!(kept, 0);
-    }
-
-    #[tokio::test]
-    async fn a10_a_full_disk_refuses_what_does_not_fit_and_recovers() {
-        let test = TestStore::open().await.unwrap();
-        let pages = async |text: &'static str| {
-            test.store
-                .write(async move |tx: &mut Connection| {
-                    sql(text).execute(tx).await?;
-                    Ok(())
-                })
-                .await
-        };
-        // Fewer pages than there are mean: no page more.
-        pages("pragma max_page_count = 1").await.unwrap();
-        let big = "insert into kv (channel_id, key, value) values (1, x'01', zeroblob(1000000))";
-        let refused = pages(big).await;
-        assert!(matches!(refused, Err(StoreError::Busy(_))), "{refused:?}");
-        test.store
-            .write(async |tx: &mut Connection| put(tx, "small").await)
-            .await
-            .unwrap();
-        pages("pragma max_page_count = 1000000").await.unwrap();
-        pages(big).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn more_bytes_than_may_wait_are_refused_at_once() {
-        let test = TestStore::open().await.unwrap();
-        let outcome = test
-            .store
-            .writer
-            .submit(
-                Patience::Sender,
-                QUEUE_BYTES_MAX + 1,
-                async |tx: &mut Connection| put(tx, "big").await,
-                |()| (),
-            )
-            .await;
-        assert!(matches!(outcome, Err(StoreError::Busy(_))));
-        // The share was given back.
-        test.store
-            .write(async |tx: &mut Connection| put(tx, "small").await)
-            .await
-            .unwrap();
-    }
-
-    #[tokio::test]
-    async fn what_follows_a_commit_happens_even_if_the_caller_has_gone() {
-        let test = TestStore::open().await.unwrap();
-        let (release, holder) = held(&test).await;
-        let followed = Arc::new(AtomicBool::new(false));
-        let (store, told) = (Arc::clone(&test.store), Arc::clone(&followed));
-        let caller = tokio::spawn(async move {
-            let apply = async |tx: &mut Connection| put(tx, "a").await;
-            let committed = move |&(): &()| told.store(true, Ordering::SeqCst);
-            store.writer.submit(Patience::Sender, 0, apply, committed).await
-        });
-        tokio::task::yield_now().await;
-        caller.abort();
-        release.send(()).unwrap();
-        holder.await.unwrap().unwrap();
-        // A further job comes after the abandoned one.
-        test.store
-            .write(async |tx: &mut Connection| put(tx, "b").await)
-            .await
-            .unwrap();
-        assert!(followed.load(Ordering::SeqCst));
-    }
 }

@@ -1,5 +1,6 @@
 //! Rows, whichever database they come from.
 
+use sqlx::postgres::{PgRow, PgValueFormat};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{ColumnIndex, Row as _};
 
@@ -8,12 +9,13 @@ use crate::StoreError;
 /// One row of an answer.
 pub(crate) enum Row {
     Sqlite(SqliteRow),
+    Postgres(PgRow),
 }
 
 /// A column by its name or by its place.
-pub(crate) trait Column: ColumnIndex<SqliteRow> + Copy {}
+pub(crate) trait Column: ColumnIndex<SqliteRow> + ColumnIndex<PgRow> + Copy {}
 
-impl<T: ColumnIndex<SqliteRow> + Copy> Column for T {}
+impl<T: ColumnIndex<SqliteRow> + ColumnIndex<PgRow> + Copy> Column for T {}
 
 impl Row {
     pub(crate) fn get<T: FromColumn>(&self, column: impl Column) -> Result<T, StoreError> {
@@ -23,6 +25,7 @@ impl Row {
     fn int(&self, column: impl Column) -> Result<Option<i64>, StoreError> {
         match self {
             Self::Sqlite(row) => Ok(row.try_get(column)?),
+            Self::Postgres(row) => binary(row, column)?.map(postgres_int).transpose(),
         }
     }
 
@@ -30,7 +33,38 @@ impl Row {
     fn bytes(&self, column: impl Column) -> Result<Option<Vec<u8>>, StoreError> {
         match self {
             Self::Sqlite(row) => Ok(row.try_get(column)?),
+            Self::Postgres(row) => Ok(binary(row, column)?.map(<[u8]>::to_vec)),
         }
+    }
+}
+
+/// The bytes of a column as the server sent them; None for null.
+fn binary(row: &PgRow, column: impl Column) -> Result<Option<&[u8]>, StoreError> {
+    use sqlx::ValueRef as _;
+    let value = row.try_get_raw(column)?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    if value.format() != PgValueFormat::Binary {
+        return Err(undecodable("the server answered in text"));
+    }
+    Ok(Some(value.as_bytes().map_err(sqlx::Error::Decode)?))
+}
+
+/// Numbers that a statement spells out are narrower than columns, and `exists` is a boolean.
+fn postgres_int(bytes: &[u8]) -> Result<i64, StoreError> {
+    if let Ok(bytes) = <[u8; 8]>::try_from(bytes) {
+        return Ok(i64::from_be_bytes(bytes));
+    }
+    if let Ok(bytes) = <[u8; 4]>::try_from(bytes) {
+        return Ok(i64::from(i32::from_be_bytes(bytes)));
+    }
+    if let Ok(bytes) = <[u8; 2]>::try_from(bytes) {
+        return Ok(i64::from(i16::from_be_bytes(bytes)));
+    }
+    match bytes {
+        [bit] => Ok(i64::from(*bit)),
+        _ => Err(undecodable("a number of no known width")),
     }
 }
 
@@ -70,5 +104,9 @@ impl FromColumn for Vec<u8> {
 }
 
 fn unexpected_null() -> StoreError {
-    StoreError::Database(sqlx::Error::Decode("a value was expected and there is none".into()))
+    undecodable("a value was expected and there is none")
+}
+
+fn undecodable(why: &'static str) -> StoreError {
+    StoreError::Database(sqlx::Error::Decode(why.into()))
 }

@@ -14,19 +14,33 @@ mod upkeep;
 use desk::Desk;
 use mantle_store::testing::TestStore;
 
-macro_rules! on_sqlite {
+macro_rules! on_each_database {
     ($($area:ident :: $test:ident),* $(,)?) => {
-        $(
-            #[tokio::test]
-            async fn $test() {
-                let test = TestStore::open().await.unwrap();
-                $area::$test(&Desk::new(&*test.store, &test.clock)).await;
-            }
-        )*
+        mod sqlite {
+            use super::*;
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    let test = TestStore::open().await.unwrap();
+                    $area::$test(&Desk::new(&*test.store, &test.clock)).await;
+                }
+            )*
+        }
+
+        mod postgres {
+            use super::*;
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    let Some(test) = TestStore::open_postgres().await.unwrap() else { return };
+                    $area::$test(&Desk::new(&*test.store, &test.clock)).await;
+                }
+            )*
+        }
     };
 }
 
-on_sqlite! {
+on_each_database! {
     intake::an_event_told_twice_in_turn_is_stored_once,
     intake::an_event_told_twice_in_one_request_is_stored_once,
     intake::an_event_told_many_times_at_once_is_stored_once,

@@ -1,0 +1,172 @@
+//! One PostgreSQL database among several hosts: what a claim writes, and how hosts tell each other.
+//!
+//! Invariants: a lane is another's as long as its owner's lease runs by the server's clock; a commit under a claim
+//! looks at the row first and holds it, so a worker that was taken its lane commits nothing. Claims wait for no row,
+//! since they skip what is locked. A notification that is lost costs the time until the next poll.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mantle_model::clock::Time;
+use sqlx::postgres::PgListener;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::claims::Claims;
+use super::hosts::Membership;
+use super::rows::id_list;
+use crate::StoreError;
+use crate::lanes::Claim;
+use crate::sql::{Connection, Pool, sql};
+
+/// How long a change of a workspace or channel by another host can stay unknown when its notification is lost.
+const DIRECTORY_POLL: Duration = Duration::from_secs(2);
+
+/// The wait before listening is tried again.
+const LISTEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// This host's side of a shared database.
+pub(super) struct Shared {
+    pub membership: Arc<Membership>,
+    pub claimers: Pool,
+    /// A claim and the look for strays do not overlap: a lane just marked is no stray.
+    turn: tokio::sync::Mutex<()>,
+    directory_changed: Arc<Notify>,
+    /// Ends with the store.
+    _listener: JoinSet<()>,
+}
+
+impl Shared {
+    pub(super) fn new(membership: Membership, claimers: Pool, listeners: Option<Pool>, claims: &Arc<Claims>) -> Self {
+        let directory_changed = Arc::new(Notify::new());
+        let mut listener = JoinSet::new();
+        if let Some(Pool::Postgres(pool)) = listeners {
+            let (claims, changed) = (Arc::clone(claims), Arc::clone(&directory_changed));
+            listener.spawn(async move {
+                loop {
+                    if let Err(error) = listen(&pool, &claims, &changed).await {
+                        tracing::warn!(%error, "Other hosts cannot be heard, only polled: {error}");
+                    }
+                    tokio::time::sleep(LISTEN_AGAIN_AFTER).await;
+                }
+            });
+        }
+        Self {
+            membership: Arc::new(membership),
+            claimers,
+            turn: tokio::sync::Mutex::default(),
+            directory_changed,
+            _listener: listener,
+        }
+    }
+
+    /// Writes the claims into the rows; tells those that were to be had. The others are let go.
+    pub(super) async fn mark(
+        &self,
+        claims: &Claims,
+        taken: &[Claim],
+        token: u128,
+        now: Time,
+    ) -> Result<Vec<Claim>, StoreError> {
+        if taken.is_empty() {
+            return Ok(Vec::new());
+        }
+        let _turn = self.turn.lock().await;
+        let marked: Vec<i64> = sql(r"with free as (
+                  select lane.id from lane
+                  where lane.id in (select value from json_each($1)) and lane.ready_at <= $2
+                    and (lane.claim is null
+                         or not exists (select 1 from host where host.id = lane.owner and host.leased_until > server_ms()))
+                  for update of lane skip locked
+              )
+              update lane set claim = $3, owner = $4 from free where lane.id = free.id
+              returning lane.id")
+        .bind(id_list(taken.iter().map(|claim| claim.lane.0)))
+        .bind(now.unix_ms())
+        .bind(token.to_be_bytes().to_vec())
+        .bind(self.membership.id)
+        .scalars(&self.claimers)
+        .await?;
+        let (ours, others): (Vec<Claim>, Vec<Claim>) = taken.iter().partition(|claim| marked.contains(&claim.lane.0));
+        others.iter().for_each(|claim| claims.give_back(*claim));
+        Ok(ours)
+    }
+
+    /// Renews the lease of all our lanes, and lets go of those that nobody here knows any more.
+    pub(super) async fn heartbeat(&self, claims: &Claims) -> Result<(), StoreError> {
+        self.membership.renew(&self.claimers).await?;
+        let _turn = self.turn.lock().await;
+        let strays = sql(r"with stray as (
+                  select id from lane where owner = $1 and id not in (select value from json_each($2))
+                  for update skip locked
+              )
+              update lane set claim = null, owner = null from stray where lane.id = stray.id")
+        .bind(self.membership.id)
+        .bind(id_list(claims.held().into_iter().map(|lane| lane.0)))
+        .execute(&self.claimers)
+        .await?;
+        if strays > 0 {
+            claims.wake();
+        }
+        Ok(())
+    }
+
+    /// The number of the directory's state, once it is another than this.
+    pub(super) async fn directory_after(&self, known: i64, readers: &Pool) -> Result<i64, StoreError> {
+        loop {
+            // Before the look: what changes after it wakes this.
+            let changed = self.directory_changed.notified();
+            let no: i64 = sql("select no from directory").scalar(readers).await?;
+            if no != known {
+                return Ok(no);
+            }
+            let _ = tokio::time::timeout(DIRECTORY_POLL, changed).await;
+        }
+    }
+}
+
+/// Until the connection fails for good. After a loss everything is looked at again.
+async fn listen(pool: &sqlx::PgPool, claims: &Claims, directory_changed: &Notify) -> Result<(), sqlx::Error> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.listen_all(["mantle_ready", "mantle_directory"]).await?;
+    loop {
+        let heard = listener.try_recv().await?;
+        let channel = heard.as_ref().map(sqlx::postgres::PgNotification::channel);
+        if channel != Some("mantle_directory") {
+            claims.wake();
+        }
+        if channel != Some("mantle_ready") {
+            directory_changed.notify_waiters();
+        }
+    }
+}
+
+/// Under the claim, or not at all: holds the row until the commit.
+pub(super) async fn fence(tx: &mut Connection, claim: Claim) -> Result<(), StoreError> {
+    let held = sql("select 1 from lane where id = $1 and claim = $2 for update")
+        .bind(claim.lane.0)
+        .bind(claim.token.to_be_bytes().to_vec())
+        .fetch_optional(tx)
+        .await?;
+    held.map(drop).ok_or(StoreError::Fenced)
+}
+
+/// Gives the lane back, unless it is another's by now.
+pub(super) async fn free(tx: &mut Connection, claim: Claim) -> Result<(), StoreError> {
+    sql("update lane set claim = null, owner = null where id = $1 and claim = $2")
+        .bind(claim.lane.0)
+        .bind(claim.token.to_be_bytes().to_vec())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Tells the other hosts that a workspace or channel has changed.
+pub(super) async fn directory_changes(tx: &mut Connection) -> Result<(), StoreError> {
+    if tx.is_postgres() {
+        sql("update directory set no = no + 1; select pg_notify('mantle_directory', '')")
+            .fetch_all(tx)
+            .await?;
+    }
+    Ok(())
+}

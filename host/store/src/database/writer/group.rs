@@ -1,0 +1,412 @@
+//! One group of jobs: all together, or one by one when that fails.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use mantle_failpoint::{Point, reach};
+
+use super::super::disk::{LogWatch, Reserve};
+use super::super::postgres::Address;
+use super::super::touch;
+use super::{Job, Queued, Watched, busy};
+use crate::StoreError;
+use crate::sql::{Connection, Fault, sql};
+
+/// How often a group, or a job by itself, is run again because it crossed another host's.
+const RACES_MAX: u32 = 4;
+
+/// The wait before a lost connection is tried again; doubled each time, up to the second.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
+const AGAIN_AFTER_MAX: Duration = Duration::from_secs(1);
+
+const LOCKED: &str = "another process has locked the database";
+
+/// Longer notifications than PostgreSQL takes (8000 bytes) name no channel, which means all.
+const PAYLOAD_BYTES_MAX: usize = 7000;
+
+/// Where a lost connection is made again.
+#[derive(Debug)]
+pub(in super::super) struct Server {
+    pub address: Address,
+    /// Our row among the hosts: given up at the end, so that others need not wait for its lease.
+    pub host: i64,
+}
+
+/// What the writer writes to.
+pub(in super::super) enum Database {
+    /// Open already.
+    Sqlite {
+        connection: Connection,
+        reserve: Reserve,
+        log: LogWatch,
+    },
+    Postgres(Server),
+}
+
+/// What the writer knows of the disk under a file.
+struct Disk {
+    reserve: Reserve,
+    log: LogWatch,
+}
+
+/// The connection that writes.
+pub(super) struct Line {
+    connection: Connection,
+    server: Option<Server>,
+    disk: Option<Disk>,
+    full: Arc<AtomicBool>,
+    watched: Watched,
+    lost: bool,
+    again_after: Duration,
+    again_at: Instant,
+}
+
+impl Line {
+    pub(super) async fn open(on: Database, full: Arc<AtomicBool>, watched: Watched) -> Result<Self, StoreError> {
+        let (connection, server, disk) = match on {
+            Database::Sqlite {
+                connection,
+                reserve,
+                log,
+            } => (connection, None, Some(Disk { reserve, log })),
+            Database::Postgres(server) => (server.address.connect().await?, Some(server), None),
+        };
+        full.store(
+            disk.as_ref().is_some_and(|disk| disk.reserve.is_given_up()),
+            Ordering::Relaxed,
+        );
+        Ok(Self {
+            connection,
+            server,
+            disk,
+            full,
+            watched,
+            lost: false,
+            again_after: AGAIN_AFTER,
+            again_at: Instant::now(),
+        })
+    }
+
+    /// Looks whether a full disk has room again.
+    pub(super) fn look(&mut self) {
+        if let Some(disk) = &mut self.disk {
+            disk.reserve.look();
+        }
+    }
+
+    /// What may be written now; the rest is refused: its senders come again.
+    pub(super) fn admit(&mut self, batch: Vec<Queued>) -> Vec<Queued> {
+        let full = self.disk.as_ref().is_some_and(|disk| disk.reserve.is_given_up());
+        self.full.store(full, Ordering::Relaxed);
+        if !full {
+            return batch;
+        }
+        let (outcomes, others): (Vec<_>, Vec<_>) = batch.into_iter().partition(|queued| queued.is_outcome);
+        for mut queued in others {
+            queued.job.refused(busy("the disk is full"));
+        }
+        outcomes
+    }
+
+    /// Makes a lost connection again, or says that there is none yet.
+    async fn mend(&mut self) -> Result<(), StoreError> {
+        let (true, Some(server)) = (self.lost, &self.server) else {
+            return Ok(());
+        };
+        tokio::time::sleep_until(self.again_at.into()).await;
+        match server.address.connect().await {
+            Ok(connection) => {
+                self.connection = connection;
+                self.lost = false;
+                self.again_after = AGAIN_AFTER;
+                tracing::info!("Connected to {} again", server.address);
+                Ok(())
+            }
+            Err(error) => {
+                self.again_at = Instant::now() + self.again_after;
+                self.again_after = (self.again_after * 2).min(AGAIN_AFTER_MAX);
+                Err(busy(&error.to_string()))
+            }
+        }
+    }
+
+    /// What an error means for the connection.
+    fn note(&mut self, error: &StoreError) -> Fault {
+        let fault = Fault::of(error);
+        match fault {
+            Fault::DiskFailed => stop_because_the_disk_lies(error),
+            Fault::Lost if self.server.is_some() => {
+                if !self.lost {
+                    tracing::warn!(%error, "The connection to the database is lost: {error}");
+                }
+                self.lost = true;
+            }
+            _ => {}
+        }
+        fault
+    }
+
+    /// Waits for nobody: what a reader still needs stays in the log until the next time. A server does it by itself.
+    pub(super) async fn checkpoint(&mut self) {
+        if self.server.is_none()
+            && let Err(error) = self.execute("pragma wal_checkpoint(passive)").await
+        {
+            self.note(&error);
+            tracing::warn!(%error, "The write-ahead log could not be moved into the database");
+        }
+    }
+
+    async fn execute(&mut self, text: &'static str) -> Result<(), StoreError> {
+        self.connection.script(text).await
+    }
+
+    /// Opens the transaction and locks what the jobs touch, in one order for all hosts.
+    async fn begin(&mut self, batch: &[Queued]) -> Result<(), StoreError> {
+        if !self.connection.is_postgres() {
+            return self.execute("begin immediate").await;
+        }
+        self.execute("begin").await?;
+        touch::lock(&mut self.connection, batch.iter().flat_map(|queued| &queued.touches)).await
+    }
+
+    /// Tells the other hosts, in the same transaction, whose lanes may be ready.
+    async fn tell(&mut self, batch: &[Queued]) -> Result<(), StoreError> {
+        if !self.connection.is_postgres() {
+            return Ok(());
+        }
+        let mut channels: Vec<i64> = batch.iter().flat_map(|queued| &queued.wakes).map(|id| id.0).collect();
+        channels.sort_unstable();
+        channels.dedup();
+        if channels.is_empty() {
+            return Ok(());
+        }
+        let mut payload = channels.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            payload.clear();
+        }
+        sql("select pg_notify('mantle_ready', $1)")
+            .bind(payload)
+            .fetch_all(&mut self.connection)
+            .await?;
+        Ok(())
+    }
+
+    async fn roll_back(&mut self, error: &StoreError) -> Fault {
+        let fault = self.note(error);
+        if !self.lost {
+            // Fails when SQLite has rolled back already, as it does when the disk is full.
+            if let Err(error) = self.execute("rollback").await {
+                self.note(&error);
+            }
+        }
+        fault
+    }
+
+    pub(super) async fn close(mut self) {
+        if let Some(server) = &self.server {
+            let gone = sql("update host set leased_until = 0 where id = $1")
+                .bind(server.host)
+                .execute(&mut self.connection)
+                .await;
+            if let Err(error) = gone {
+                tracing::warn!(%error, "The lease of this host runs on until its end: {error}");
+                return;
+            }
+        } else {
+            // The next host starts with an empty log, and finds the file closed.
+            let _ = self.execute("pragma wal_checkpoint(truncate)").await;
+        }
+        if let Err(error) = self.connection.close().await {
+            tracing::warn!(%error, "The database did not close cleanly: {error}");
+        }
+    }
+}
+
+/// How far a group came.
+enum Together {
+    /// And how long the end of it took: the disk's sync.
+    Committed(Duration),
+    /// Nothing of it happened.
+    Undone(StoreError),
+    /// The connection was lost at the commit: it happened or it did not.
+    Unknown(StoreError),
+}
+
+pub(super) async fn commit(line: &mut Line, batch: Vec<Queued>) {
+    run(line, batch).await;
+    if let Some(disk) = &mut line.disk {
+        disk.log.look().await;
+    }
+}
+
+async fn run(line: &mut Line, mut batch: Vec<Queued>) {
+    let begun = Instant::now();
+    for _ in 0..RACES_MAX {
+        if let Err(error) = line.mend().await {
+            return refuse_all(batch, &error);
+        }
+        match together(line, &mut batch).await {
+            Together::Committed(sync) => {
+                line.watched.tell(batch.len(), begun.elapsed(), sync);
+                return batch.iter_mut().for_each(|queued| queued.job.committed());
+            }
+            // Doing it again could do it twice where a job is not keyed; who asked knows whether it may be repeated.
+            Together::Unknown(error) => {
+                line.roll_back(&error).await;
+                return refuse_all(batch, &error);
+            }
+            Together::Undone(error) => match line.roll_back(&error).await {
+                Fault::Raced | Fault::Lost if line.server.is_some() => {}
+                // Waiting for the lock once more would keep the senders waiting twice as long.
+                Fault::Locked => return refuse_all(batch, &error),
+                Fault::DiskFull => {
+                    if let Some(disk) = &mut line.disk {
+                        disk.reserve.give_up();
+                    }
+                    batch = line.admit(batch);
+                    break;
+                }
+                _ => break,
+            },
+        }
+    }
+    if let Err(error) = line.mend().await {
+        return refuse_all(batch, &error);
+    }
+    one_by_one(line, batch).await;
+}
+
+/// The fast path: no savepoints, the first error ends it.
+async fn together(line: &mut Line, batch: &mut [Queued]) -> Together {
+    let run = async {
+        line.begin(batch).await?;
+        for queued in &mut *batch {
+            queued.job.attempt(&mut line.connection).await?;
+            reach(Point::JobRun).await;
+        }
+        line.tell(batch).await
+    };
+    if let Err(error) = run.await {
+        return Together::Undone(error);
+    }
+    let written = Instant::now();
+    match line.execute("commit").await {
+        Ok(()) => Together::Committed(written.elapsed()),
+        Err(error) if Fault::of(&error) == Fault::Lost => Together::Unknown(error),
+        Err(error) => Together::Undone(error),
+    }
+}
+
+/// The slow path: whoever fails is undone alone and told; the others are committed. Nobody is told before the commit,
+/// a refusal neither: it may name what another job of the same group wrote, and must be found by who looks for it.
+async fn one_by_one(line: &mut Line, batch: Vec<Queued>) {
+    let mut good = Vec::with_capacity(batch.len());
+    let mut refused: Vec<(Queued, StoreError)> = Vec::new();
+    if let Err(error) = line.begin(&batch).await {
+        line.roll_back(&error).await;
+        return refuse_all(batch, &error);
+    }
+    for mut queued in batch {
+        match isolated(line, queued.job.as_mut()).await {
+            Isolated::Good => good.push(queued),
+            Isolated::Undone(error) => refused.push((queued, error)),
+            Isolated::AllUndone(error) => {
+                // What was refused may have been refused for the sake of what is undone now.
+                good.extend(refused.drain(..).map(|(queued, _)| queued));
+                line.roll_back(&error).await;
+                refuse_all(std::mem::take(&mut good), &error);
+                queued.job.refused(understood(error));
+                // If this fails, so does each job that follows, and is told so.
+                if line.mend().await.is_ok() {
+                    let _ = line.begin(&[]).await;
+                }
+            }
+        }
+    }
+    let committed = async {
+        line.tell(&good).await?;
+        line.execute("commit").await
+    };
+    match committed.await {
+        Ok(()) => {
+            good.iter_mut().for_each(|queued| queued.job.committed());
+            for (mut queued, error) in refused {
+                queued.job.refused(understood(error));
+            }
+        }
+        Err(error) => {
+            line.roll_back(&error).await;
+            good.extend(refused.into_iter().map(|(queued, _)| queued));
+            refuse_all(good, &error);
+        }
+    }
+}
+
+/// What became of one job among others.
+enum Isolated {
+    Good,
+    Undone(StoreError),
+    /// The whole transaction was given up, as it is when the disk is full: those before are undone too.
+    AllUndone(StoreError),
+}
+
+async fn isolated(line: &mut Line, job: &mut dyn Job) -> Isolated {
+    let mut races = 0;
+    loop {
+        if let Err(error) = line.execute("savepoint job").await {
+            line.note(&error);
+            return Isolated::AllUndone(error);
+        }
+        let Err(error) = job.attempt(&mut line.connection).await else {
+            break;
+        };
+        let fault = line.note(&error);
+        if line.lost || line.execute("rollback to job").await.is_err() || line.execute("release job").await.is_err() {
+            return Isolated::AllUndone(error);
+        }
+        // Another host wrote the same: now it is there to be read.
+        races += 1;
+        if fault != Fault::Raced || races == RACES_MAX {
+            return Isolated::Undone(error);
+        }
+    }
+    match line.execute("release job").await {
+        Ok(()) => Isolated::Good,
+        Err(error) => {
+            line.note(&error);
+            Isolated::AllUndone(error)
+        }
+    }
+}
+
+/// The commit did not happen, or its outcome is unknown: both are mended by doing it again.
+fn refuse_all(batch: Vec<Queued>, error: &StoreError) {
+    if batch.is_empty() {
+        return;
+    }
+    tracing::error!(jobs = batch.len(), %error, "A commit failed: {error}");
+    let why = match Fault::of(error) {
+        Fault::Locked => LOCKED,
+        _ => "the disk did not take the commit",
+    };
+    for mut queued in batch {
+        queued.job.refused(busy(why));
+    }
+}
+
+fn understood(error: StoreError) -> StoreError {
+    match Fault::of(&error) {
+        Fault::DiskFull => busy("the disk is full"),
+        Fault::Locked => busy(LOCKED),
+        Fault::Lost => busy("the connection to the database was lost"),
+        Fault::Statement | Fault::Raced | Fault::DiskFailed | Fault::Damaged => error,
+    }
+}
+
+/// After a failed sync the kernel may have dropped the dirty pages and report success next time ("fsyncgate"), so
+/// neither the file nor the cache can be trusted any more. Only a new process that reads the log again can.
+fn stop_because_the_disk_lies(error: &StoreError) -> ! {
+    tracing::error!(%error, "The disk failed while writing the database; stopping at once so that nothing unwritten is taken for written: {error}");
+    std::process::abort();
+}

@@ -1,0 +1,187 @@
+//! A throw-away PostgreSQL server: one per test run, one database per test.
+//!
+//! A shell keeps watch over it: it waits for the end of our pipe, which comes with the end of this process however it
+//! ends, then stops the server by its pid file and removes its folder.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
+
+use crate::{Database, StoreError};
+
+/// Where Debian puts the programs, by version, and where else they may be.
+const VERSIONS: &str = "/usr/lib/postgresql";
+const ELSEWHERE: [&str; 3] = ["/usr/local/pgsql/bin", "/opt/homebrew/bin", "/usr/bin"];
+
+/// As many as fifty tests at once with a few hosts each may need.
+const CONNECTIONS_MAX: u32 = 600;
+
+const WATCH: &str = r#"
+set -e
+dir=$(mktemp -d "${TMPDIR:-/tmp}/mantle-postgres-XXXXXX")
+trap 'rm -rf "$dir"' EXIT
+"$1/initdb" -D "$dir/data" -A trust -U mantle -E UTF8 --locale=C >"$dir/log" 2>&1 || { cat "$dir/log" >&2; exit 1; }
+"$1/pg_ctl" -s -w -D "$dir/data" -l "$dir/log" -o "-k $dir -h '' -c max_connections=$2" start >&2 \
+    || { cat "$dir/log" >&2; exit 1; }
+echo "$dir"
+while read -r mode; do
+    "$1/pg_ctl" -s -w -D "$dir/data" -l "$dir/log" -m "$mode" restart >&2
+    echo restarted
+done
+"$1/pg_ctl" -s -w -D "$dir/data" -m immediate stop >&2
+"#;
+
+/// A server of this test run.
+#[derive(Debug)]
+pub struct Cluster {
+    folder: PathBuf,
+    _watch: Child,
+    /// What the shell reads: a word restarts the server, the end stops it.
+    pipe: Mutex<(ChildStdin, BufReader<ChildStdout>)>,
+}
+
+/// The server of this test run, started by whoever asks first. None where there is no PostgreSQL: one line says what
+/// is left out, and with `postgres` in `MANTLE_REQUIRE` it is a failure.
+///
+/// # Errors
+/// PostgreSQL is there but does not start, or is required and absent.
+pub fn shared() -> io::Result<Option<&'static Cluster>> {
+    static SHARED: OnceLock<Result<Option<Cluster>, String>> = OnceLock::new();
+    match SHARED.get_or_init(|| start().map_err(|error| error.to_string())) {
+        Ok(cluster) => Ok(cluster.as_ref()),
+        Err(error) => Err(io::Error::other(error.clone())),
+    }
+}
+
+fn start() -> io::Result<Option<Cluster>> {
+    match programs() {
+        Some(programs) => Cluster::start(&programs).map(Some),
+        None if required() => Err(io::Error::other("PostgreSQL is required and not installed")),
+        None => {
+            // Past the capture of a test's output.
+            let _ = writeln!(io::stderr(), "skipped: tests on PostgreSQL, which is not installed");
+            Ok(None)
+        }
+    }
+}
+
+fn required() -> bool {
+    std::env::var("MANTLE_REQUIRE").is_ok_and(|required| required.split(',').any(|what| what == "postgres"))
+}
+
+/// The folder of `initdb` and `pg_ctl`, of the newest version there is.
+fn programs() -> Option<PathBuf> {
+    let versions = std::fs::read_dir(VERSIONS).into_iter().flatten().flatten();
+    let mut versions: Vec<PathBuf> = versions.map(|entry| entry.path().join("bin")).collect();
+    versions.sort();
+    versions
+        .into_iter()
+        .rev()
+        .chain(ELSEWHERE.iter().map(PathBuf::from))
+        .find(|folder| folder.join("initdb").exists() && folder.join("pg_ctl").exists())
+}
+
+impl Cluster {
+    /// A server of its own, for a test that stops it.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start_own() -> io::Result<Option<Self>> {
+        programs().map(|programs| Self::start(&programs)).transpose()
+    }
+
+    fn start(programs: &Path) -> io::Result<Self> {
+        // PostgreSQL refuses to run as root.
+        let root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+        let mut command = if root {
+            let mut command = Command::new("runuser");
+            command.args(["-u", "postgres", "--", "sh"]);
+            command
+        } else {
+            Command::new("sh")
+        };
+        let mut watch = command
+            .args(["-c", WATCH, "watch"])
+            .arg(programs)
+            .arg(CONNECTIONS_MAX.to_string())
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let gone = || io::Error::other("the watch over PostgreSQL has no pipe");
+        let pipe = watch.stdin.take().ok_or_else(gone)?;
+        let mut answers = BufReader::new(watch.stdout.take().ok_or_else(gone)?);
+        let mut line = String::new();
+        answers.read_line(&mut line)?;
+        let folder = line.trim();
+        if folder.is_empty() {
+            return Err(io::Error::other("PostgreSQL did not start; its log is above"));
+        }
+        Ok(Self {
+            folder: PathBuf::from(folder),
+            _watch: watch,
+            pipe: Mutex::new((pipe, answers)),
+        })
+    }
+
+    /// Kills the server as a crash of its machine would and starts it again.
+    ///
+    /// # Errors
+    /// It does not start again.
+    pub fn crash(&self) -> io::Result<()> {
+        let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
+        writeln!(pipe.0, "immediate")?;
+        let mut line = String::new();
+        pipe.1.read_line(&mut line)?;
+        match line.trim() {
+            "restarted" => Ok(()),
+            _ => Err(io::Error::other("PostgreSQL did not start again")),
+        }
+    }
+
+    fn url(&self, database: &str) -> String {
+        format!("postgres://mantle@localhost/{database}?host={}", self.folder.display())
+    }
+
+    /// An empty database.
+    ///
+    /// # Errors
+    /// The server does not make it.
+    pub async fn database(&self) -> Result<TestDatabase, StoreError> {
+        let name = format!("m{:016x}", getrandom::u64().map_err(io::Error::from)?);
+        let mut connection = PgConnection::connect(&self.url("postgres")).await?;
+        let create = AssertSqlSafe(format!("create database {name}"));
+        sqlx::raw_sql(create).execute(&mut connection).await?;
+        connection.close().await?;
+        let url = self.url(&name);
+        Ok(TestDatabase {
+            database: Database::parse(&url)?,
+            url,
+        })
+    }
+}
+
+/// A database of one test.
+#[derive(Debug, Clone)]
+pub struct TestDatabase {
+    pub url: String,
+    pub database: Database,
+}
+
+impl TestDatabase {
+    /// Runs a statement beside all hosts, as an operator or as time itself: `update host set leased_until = 0`.
+    ///
+    /// # Errors
+    /// The statement fails.
+    pub async fn run(&self, statement: &'static str) -> Result<u64, StoreError> {
+        let options: PgConnectOptions = self.url.parse()?;
+        let mut connection = options.disable_statement_logging().connect().await?;
+        let done = connection.execute(statement).await?.rows_affected();
+        connection.close().await?;
+        Ok(done)
+    }
+}
