@@ -236,6 +236,7 @@ fn workspace_error(error: WorkspaceError) -> DeskError {
             message,
         },
         WorkspaceError::Token(cause) => invalid("access_token", &cause.code, message),
+        WorkspaceError::NoOperator { .. } => invalid("settings.default_operator", "no_operator", message),
         WorkspaceError::OtherWorkspace(_) => invalid("access_token", "other_workspace", message),
         WorkspaceError::Inbox(cause) => DeskError::Outside {
             code: cause.code,

@@ -66,7 +66,10 @@ pub enum ChannelError {
         workspace: String,
     },
     /// Another system has the webhook.
-    #[error("Another system receives this account's messages at {url}. Confirm to take over; it will get none then.")]
+    #[error(
+        "Another system receives this account's messages at {url}. To take over, connect again with `take_over`: true \
+        (`--take-over` on the command line); the other system gets none then."
+    )]
     ForeignWebhook { url: String },
     /// The provider said no, or the connector broke off.
     #[error("{}", .0.message)]

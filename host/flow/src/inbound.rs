@@ -38,6 +38,14 @@ const REPARSE_WAIT: Duration = Duration::from_secs(10);
 /// After so many tries (about 3 h) a hook is parked for a person.
 const REPARSE_TRIES_MAX: u32 = 10;
 
+/// While a connector is not loaded nobody can tell its provider's hooks from forged ones: at most so many are kept
+/// for a channel, some hours of a busy one. Those on their way when the bound is met may exceed it.
+pub const UNJUDGED_MAX: u64 = 10_000;
+/// And at most so many bytes of them, so that strangers cannot fill the disk.
+pub const UNJUDGED_BYTES_MAX: u64 = 64 << 20;
+/// Characters of an address that names no channel: enough for `/hooks/`, a plugin's name and an id.
+const CALLED_CHARS_MAX: usize = 120;
+
 /// Takes one hook. Runs to its commit even if the caller hangs up.
 pub async fn receive(flow: &Arc<Flow>, hook: Hook, plugin: String, channel: Option<ChannelId>) -> HookAnswer {
     let journey = {
@@ -65,7 +73,8 @@ async fn take(flow: &Flow, hook: Hook, plugin_name: &str, channel: Option<Channe
         None => directory.channels_of(plugin_name),
     };
     if candidates.is_empty() {
-        tracing::warn!(plugin.id = plugin_name, channel.id = ?channel, "A hook named a channel that is not here");
+        let called = called(&hook);
+        tracing::warn!(hook.path = called, "A hook named a channel that is not here: {called}");
         // The name is the caller's: one that is not a connector's must not become a label.
         flow.metrics()
             .unrouted(plugin.as_ref().map_or("unknown", |_| plugin_name));
@@ -76,6 +85,9 @@ async fn take(flow: &Flow, hook: Hook, plugin_name: &str, channel: Option<Channe
     }
     let Some(plugin) = plugin else {
         // Nobody can judge the hook now. It is kept, and verified when the connector is back.
+        if let Err(answer) = room_for_unjudged(flow, &candidates[0]).await {
+            return answer;
+        }
         let problem = format!("the connector `{plugin_name}` is not loaded");
         return keep(
             flow,
@@ -111,6 +123,35 @@ async fn take(flow: &Flow, hook: Hook, plugin_name: &str, channel: Option<Channe
             .await
         }
     }
+}
+
+/// The address that was called, fit for a log: the caller chose it. Without its query, which may hold a secret.
+fn called(hook: &Hook) -> String {
+    let path = hook.path_and_query.split('?').next().unwrap_or_default();
+    let shown: String = path.chars().take(CALLED_CHARS_MAX).collect();
+    let cut = if shown.len() < path.len() { "…" } else { "" };
+    format!("{}{cut}", shown.escape_debug())
+}
+
+/// What was kept first is the evidence; what comes when there is no more room comes again later.
+async fn room_for_unjudged(flow: &Flow, channel: &Channel) -> Result<(), HookAnswer> {
+    let kept = match flow.store().unread(channel.id).await {
+        Ok(kept) => kept,
+        Err(error) => {
+            tracing::error!(channel.id = %channel.id, %error, "What waits unread cannot be counted");
+            return Err(HookAnswer::busy());
+        }
+    };
+    if kept.receipts < UNJUDGED_MAX && kept.bytes < UNJUDGED_BYTES_MAX {
+        return Ok(());
+    }
+    flow.metrics().receipt(&channel.id, "refused");
+    tracing::warn!(
+        channel.id = %channel.id,
+        plugin.id = channel.plugin,
+        "No more hooks are kept while the connector is not loaded; their sender is asked to come again"
+    );
+    Err(HookAnswer::busy())
 }
 
 enum Judged {

@@ -69,6 +69,11 @@ async fn take(
     };
     if !inbox.verify_webhook(&headers, &body) {
         flow.metrics().rejected(platform_word(platform), "signature");
+        tracing::debug!(
+            inbox = platform_word(platform),
+            reason = "signature",
+            "A webhook of the inbox was refused"
+        );
         return Ok(HookAnswer::status(401));
     }
     let raw = Hook {

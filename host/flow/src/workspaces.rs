@@ -10,7 +10,10 @@ use mantle_store::directory::{Platform, Workspace, WorkspaceChange, WorkspaceSet
 use mantle_store::{Conflict, StoreError};
 
 use crate::gates::Key;
-use crate::{Flow, channels, sweep};
+use crate::{Flow, access, channels, sweep};
+
+/// Teammates that a refusal offers: as many as somebody reads.
+const OPERATORS_NAMED_MAX: usize = 10;
 
 /// Why a workspace was not connected.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +31,9 @@ pub enum WorkspaceError {
     /// The token is good, but for another workspace.
     #[error("This token belongs to the workspace “{0}”. Connect that one as a workspace of its own.")]
     OtherWorkspace(String),
+    /// Nobody of this id is in the inbox.
+    #[error("There is no teammate `{id}` in this workspace. Choose one of: {known}.")]
+    NoOperator { id: String, known: String },
     #[error("The inbox did not do it: {}", .0.message)]
     Inbox(Cause),
     #[error(transparent)]
@@ -116,11 +122,15 @@ pub async fn check(flow: &Flow, id: WorkspaceId) -> Result<Arc<Workspace>, Works
 
 async fn prove(flow: &Flow, platform: Platform, token: &Secret) -> Result<Profile, WorkspaceError> {
     let inbox = flow.inbox(platform).ok_or(WorkspaceError::NoInbox)?;
-    inbox.connect(token).await.map_err(|error| match error {
+    inbox.connect(token).await.map_err(inbox_error)
+}
+
+fn inbox_error(error: InboxError) -> WorkspaceError {
+    match error {
         InboxError::Failure(Failure::Unauthorized(cause)) => WorkspaceError::Token(cause),
         InboxError::Failure(failure) => WorkspaceError::Inbox(failure.cause().clone()),
         other => WorkspaceError::Inbox(Cause::new("inbox", other.to_string())),
-    })
+    }
 }
 
 async fn renew(
@@ -148,20 +158,44 @@ async fn renew(
 /// Changes what an operator may change, and shows it everywhere. A newly chosen operator ends the warning.
 ///
 /// # Errors
-/// The workspace does not exist, or the store does not take it.
+/// The workspace does not exist, the chosen operator does not, the inbox cannot be asked, or the store does not take it.
 pub async fn change_workspace(
     flow: &Flow,
     id: WorkspaceId,
     mut change: WorkspaceChange,
 ) -> Result<Arc<Workspace>, WorkspaceError> {
     let known = flow.directory().workspace(id).ok_or(WorkspaceError::NotFound)?;
-    let chosen = change.settings.as_ref().map(|settings| &settings.default_operator);
-    if chosen.is_some_and(|operator| *operator != known.settings.default_operator) {
+    let chosen = change
+        .settings
+        .as_ref()
+        .map(|settings| settings.default_operator.clone());
+    if let Some(operator) = chosen.filter(|operator| *operator != known.settings.default_operator) {
+        if let Some(operator) = operator {
+            present(flow, &known, operator).await?;
+        }
         change.warning = Some(None);
     }
     let changed = flow.store().change_workspace(id, change, flow.now()).await?;
     flow.refresh().await?;
     Ok(Arc::new(changed))
+}
+
+/// Refuses a teammate who is not there: nothing would be written in their name.
+async fn present(flow: &Flow, workspace: &Workspace, id: String) -> Result<(), WorkspaceError> {
+    let inbox = flow.inbox(workspace.platform).ok_or(WorkspaceError::NoInbox)?;
+    let operators = inbox.operators(&access(workspace)).await.map_err(inbox_error)?;
+    if operators.iter().any(|operator| operator.id == id) {
+        return Ok(());
+    }
+    let usable = operators.iter().filter(|operator| operator.usable);
+    let known: Vec<String> = usable
+        .take(OPERATORS_NAMED_MAX)
+        .map(|operator| format!("{} ({})", operator.id, operator.name))
+        .collect();
+    Err(WorkspaceError::NoOperator {
+        id,
+        known: known.join(", "),
+    })
 }
 
 /// Archives the workspace with all its channels. Nothing more reaches inbox or customer.

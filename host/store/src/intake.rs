@@ -110,6 +110,14 @@ pub struct Unparsed {
     pub tries: u32,
 }
 
+/// What waits unread for one channel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unread {
+    pub receipts: u64,
+    /// Of their bodies.
+    pub bytes: u64,
+}
+
 #[async_trait]
 pub trait Intake: Send + Sync {
     /// Stores the receipt and the new ones among the events. Called for every hook; batched with others into
@@ -123,6 +131,10 @@ pub trait Intake: Send + Sync {
 
     /// Receipts whose `next_at` has come, oldest first.
     async fn unparsed(&self, now: Time, limit: u32) -> Result<Vec<Unparsed>, StoreError>;
+
+    /// Receipts of the channel that are kept and were never read whole: unparsed and parked ones. Asked before a hook is
+    /// kept that nobody can judge.
+    async fn unread(&self, channel: ChannelId) -> Result<Unread, StoreError>;
 
     /// The receipt was read after all (events, state `Parsed`), is to be tried again, or is parked.
     async fn reparsed(&self, id: ReceiptId, state: ReceiptState, events: Vec<NewEvent>)

@@ -189,6 +189,41 @@ async fn folders_are_private() {
     }
 }
 
+/// The database may lie in a folder that others can enter, as one outside of data_dir does.
+#[tokio::test]
+async fn the_database_is_private_wherever_it_lies() {
+    let test = TempFolder::new().unwrap();
+    let outside = test.path().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    std::fs::set_permissions(&outside, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = outside.join("m.db");
+    let modes = || {
+        ["m.db", "m.db-wal", "m.db-shm"].map(|name| {
+            let metadata = std::fs::metadata(outside.join(name)).unwrap();
+            (name, metadata.permissions().mode() & 0o777)
+        })
+    };
+    let private = ["m.db", "m.db-wal", "m.db-shm"].map(|name| (name, 0o600));
+    let open = async || {
+        let clock = ManualClock::at(START);
+        let config = StoreConfig {
+            database: Database::Sqlite(path.clone()),
+            ..config(&test.path().join("data"), &clock).unwrap()
+        };
+        SqlStore::open(config).await.unwrap()
+    };
+    let store = open().await;
+    accept(&store, 1, "k").await;
+    assert_eq!(modes(), private);
+    drop(store);
+
+    // One that was made open to others is closed when it is used.
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let store = open().await;
+    accept(&store, 2, "l").await;
+    assert_eq!(modes(), private);
+}
+
 #[tokio::test]
 async fn a_newer_schema_is_refused_and_left_alone() {
     let folder = TempFolder::new().unwrap();

@@ -124,6 +124,7 @@ fn attachment_lines(attachment: &Attachment, shown: &Shown) -> Vec<String> {
     let mut lines = Vec::new();
     match (attachment.kind, attachment.duration_ms, &attachment.emoji) {
         (AttachmentKind::Voice, Some(duration), _) => lines.push(format!("[Voice message, {}]", clock(duration))),
+        (AttachmentKind::Voice, None, _) => lines.push("[Voice message]".into()),
         (AttachmentKind::Sticker, _, Some(emoji)) => lines.push(format!("[Sticker {emoji}]")),
         (AttachmentKind::Sticker, _, None) => lines.push("[Sticker]".into()),
         _ => {}
@@ -276,6 +277,10 @@ mod tests {
             ..attachment(AttachmentKind::Voice)
         };
         check(Content::Attachment(voice), "[Voice message, 0:07]");
+        check(
+            Content::Attachment(attachment(AttachmentKind::Voice)),
+            "[Voice message]",
+        );
         let sticker = Attachment {
             emoji: Some("🎉".into()),
             ..attachment(AttachmentKind::Sticker)

@@ -13,7 +13,7 @@ use super::rows::Of;
 use super::writer::Terms;
 use super::{SqlStore, accept, touch};
 use crate::StoreError;
-use crate::intake::{Accepted, AcceptedEvent, Intake, NewEvent, NewReceipt, Origin, ReceiptState, Unparsed};
+use crate::intake::{Accepted, AcceptedEvent, Intake, NewEvent, NewReceipt, Origin, ReceiptState, Unparsed, Unread};
 use crate::seal::{Key, Place, Sealed};
 
 /// What a job weighs beyond its bodies: rows, keys, indexes.
@@ -77,6 +77,25 @@ impl Intake for SqlStore {
         .fetch_all(&self.readers)
         .await?;
         rows.iter().map(|row| unparsed(row, &self.key)).collect()
+    }
+
+    async fn unread(&self, channel: ChannelId) -> Result<Unread, StoreError> {
+        let row = sql(r"select count(*) as receipts, coalesce(sum(length(body)), 0) as bytes
+              from receipt
+              where state <> 0 and channel_id = $1")
+        .bind(channel.0)
+        .fetch_optional(&self.readers)
+        .await?;
+        let Some(row) = row else { return Ok(Unread::default()) };
+        let row = Of {
+            table: "receipt",
+            row: &row,
+        };
+        let number = |column| Ok::<_, StoreError>(u64::try_from(row.int(column)?).unwrap_or_default());
+        Ok(Unread {
+            receipts: number("receipts")?,
+            bytes: number("bytes")?,
+        })
     }
 
     async fn reparsed(

@@ -71,6 +71,16 @@ pub(super) async fn writing(path: &Path) -> Result<Connection, StoreError> {
     } else {
         SqliteSynchronous::Full
     };
+    // SQLite gives the log and the index beside it the rights of the file. Older ones are closed as well.
+    crate::folder::create_private_file(path)?;
+    for beside in ["-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(beside);
+        let beside = Path::new(&name);
+        if beside.exists() {
+            crate::folder::create_private_file(beside)?;
+        }
+    }
     let connection = options(path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
@@ -108,7 +118,7 @@ pub(super) fn understood(error: StoreError, path: &Path) -> StoreError {
 
 fn damaged(path: &Path, found: &str) -> StoreError {
     StoreError::Unusable(format!(
-        "the database {0} is damaged ({found}). It was left as it is. Restore a backup in its place; without one,          `sqlite3 {0} .recover` saves what can be read",
+        "the database {0} is damaged ({found}). It was left as it is. Restore a backup in its place; without one, `sqlite3 {0} .recover` saves what can be read",
         path.display()
     ))
 }

@@ -162,6 +162,29 @@ async fn out_6_the_default_operator_speaks_where_nobody_is_assigned() -> Result<
     bridge.assert_lawful()
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn out_6_an_operator_who_is_not_there_is_refused_with_the_field() -> Result<()> {
+    let (bridge, workspace, _) = unreachable().await?;
+    let path = format!("/api/v1/workspaces/{workspace}");
+    let before = bridge.get(&path).await?;
+    let body = json!({"settings": {"default_operator": "no-such-teammate", "parts_max": 300}});
+    let (status, answer) = bridge.api(Method::PATCH, &path, Some(&body)).await?;
+    let error = &answer["error"];
+    assert_eq!(
+        (status, error["code"].as_str(), error["field"].as_str()),
+        (422, Some("no_operator"), Some("settings.default_operator")),
+        "{answer}"
+    );
+    let message = text(error, "message")?;
+    assert!(
+        message.contains("`no-such-teammate`") && message.contains(intercom::ADMIN),
+        "{message}"
+    );
+    // Nothing of the call was done.
+    assert_eq!(bridge.get(&path).await?["settings"], before["settings"]);
+    bridge.assert_lawful()
+}
+
 async fn set_operator(bridge: &Bridge, workspace: &str, id: Value) -> Result<()> {
     let body = json!({"settings": {"default_operator": id}});
     let path = format!("/api/v1/workspaces/{workspace}");

@@ -5,7 +5,9 @@ use mantle_model::clock::Time;
 use mantle_model::ids::{ChannelId, IdentityId, LaneId, MessageId, ReceiptId};
 use mantle_model::inbound::{Alias, AliasKind};
 use mantle_store::StoreError;
-use mantle_store::intake::{Accepted, AcceptedEvent, Intake, LaneKey, NewEvent, NewReceipt, ReceiptState, Unparsed};
+use mantle_store::intake::{
+    Accepted, AcceptedEvent, Intake, LaneKey, NewEvent, NewReceipt, Origin, ReceiptState, Unparsed, Unread,
+};
 
 use super::{Kept, Lane, Memory, MemoryStore, Now, Row, Someone, body_of, number};
 
@@ -58,6 +60,19 @@ impl Intake for MemoryStore {
                 tries: kept.tries,
             });
             Ok(unparsed.collect())
+        })
+        .await
+    }
+
+    async fn unread(&self, channel: ChannelId) -> Result<Unread, StoreError> {
+        self.transact(move |memory, _| {
+            let kept = memory.receipts.values().map(|kept| &kept.receipt);
+            let unread =
+                kept.filter(|kept| kept.origin == Origin::Channel(channel) && kept.state != ReceiptState::Parsed);
+            Ok(unread.fold(Unread::default(), |sum, kept| Unread {
+                receipts: sum.receipts + 1,
+                bytes: sum.bytes + kept.hook.body.len() as u64,
+            }))
         })
         .await
     }

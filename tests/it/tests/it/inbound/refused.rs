@@ -2,10 +2,13 @@
 
 use anyhow::{Context, Result};
 use http::Method;
+use mantle_flow::inbound::UNJUDGED_BYTES_MAX;
 use mantle_it::{Bridge, Channel, text};
 use mantle_store::intake::{Intake, ReceiptState};
 use mantle_world::{signature, telegram, twilio, whatsapp};
 use serde_json::{Value, json};
+
+use crate::logs;
 
 use super::{counted, ledger, post, row, texts};
 
@@ -266,6 +269,7 @@ async fn in_9_after_a_rotation_of_the_auth_token_both_pass() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_10_a_hook_for_no_channel_is_answered_and_counted() -> Result<()> {
+    let lines = logs::capture();
     let (bridge, channel) = Bridge::with_telegram().await?;
     bridge.telegram_customer(92).writes("before").await;
     bridge.quiet().await?;
@@ -279,7 +283,18 @@ async fn in_10_a_hook_for_no_channel_is_answered_and_counted() -> Result<()> {
 
     let labels = [("plugin", "telegram")];
     let strangers = ["chn_00000000000zz", "nonsense", "..%2f..%2fetc"];
-    for (before, stranger) in (0..).zip(strangers) {
+    let long = "x".repeat(500);
+    let (cut, rest) = long.split_at(100);
+    assert_eq!(
+        post(&bridge, &url.replace(&channel.id, &long), &headers, "{}").await?,
+        200
+    );
+    assert!(lines.text().contains(&format!("/hooks/telegram/{cut}")));
+    assert!(
+        !lines.text().contains(&format!("/hooks/telegram/{cut}{rest}")),
+        "the line is cut"
+    );
+    for (before, stranger) in (1..).zip(strangers) {
         assert_eq!(counted(&bridge, UNROUTED, &labels).await?, before);
         let url = url.replace(&channel.id, stranger);
         assert_eq!(
@@ -287,13 +302,20 @@ async fn in_10_a_hook_for_no_channel_is_answered_and_counted() -> Result<()> {
             200,
             "{stranger}"
         );
+        let told = format!("A hook named a channel that is not here: /hooks/telegram/{stranger}");
+        assert!(lines.text().contains(&told), "{told}");
     }
     let (status, _) = bridge
         .api(Method::DELETE, &format!("/api/v1/channels/{}", channel.id), None)
         .await?;
     assert_eq!(status, 204);
     assert_eq!(post(&bridge, &url, &headers, body.to_string()).await?, 200);
-    assert_eq!(counted(&bridge, UNROUTED, &labels).await?, 4);
+    assert!(
+        lines
+            .text()
+            .contains(&format!("is not here: /hooks/telegram/{}", channel.id))
+    );
+    assert_eq!(counted(&bridge, UNROUTED, &labels).await?, 5);
     bridge.quiet().await?;
     assert_eq!(texts(&bridge.only_conversation()?), ["before"]);
     assert_eq!(ledger(&bridge).await?.len(), 1);
@@ -385,5 +407,42 @@ async fn in_15_where_groups_are_wanted_each_is_one_conversation_of_named_authors
     assert_eq!(received.len(), 1, "{received:?}");
     assert_eq!((received[0].chat, received[0].text.as_str()), (-1_001_234, "Welcome"));
     assert_eq!(bridge.get(&path).await?["refused_groups"], 0);
+    bridge.assert_lawful()
+}
+
+/// Nobody can judge a hook while its connector is away: what came first is kept, and there is an end to it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_9_a_hook_that_nobody_can_judge_is_kept_within_a_bound() -> Result<()> {
+    let (bridge, channel) = Bridge::with_telegram().await?;
+    let url = hook_url(&channel)?;
+    let file = bridge.folder().join("plugins.toml");
+    let present = std::fs::read_to_string(&file)?;
+    let away = present.replacen("[plugins.telegram]\n", "[plugins.telegram]\nenabled = false\n", 1);
+    std::fs::write(&file, &away)?;
+    bridge.host().reload().await;
+
+    assert!(bridge.telegram_customer(94).writes("genuine").await.delivered.is_good());
+    let large = |number: u64| format!("{number:04}{}", " ".repeat((4 << 20) - 4));
+    let fill = UNJUDGED_BYTES_MAX / (4 << 20);
+    for number in 0..fill {
+        assert_eq!(post(&bridge, &url, &[], large(number)).await?, 200, "{number}");
+    }
+    assert_eq!(post(&bridge, &url, &[], "one more").await?, 503);
+    assert_eq!(
+        counted(&bridge, "mantle_receipts_total", &[("result", "refused")]).await?,
+        1
+    );
+    let waiting = bridge.host().store.unread(channel.id.parse()?).await?;
+    assert_eq!(waiting.receipts, fill + 1);
+
+    std::fs::write(&file, &present)?;
+    bridge.host().reload().await;
+    bridge.advance(std::time::Duration::from_secs(60));
+    bridge
+        .until("the genuine one", || bridge.workspace().conversations().pop())
+        .await?;
+    bridge.quiet().await?;
+    assert_eq!(texts(&bridge.only_conversation()?), ["genuine"]);
+    assert_eq!(post(&bridge, &url, &[], "forged").await?, 401);
     bridge.assert_lawful()
 }
