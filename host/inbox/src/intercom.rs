@@ -218,7 +218,14 @@ impl Inbox for Intercom {
     }
 
     fn verify_webhook(&self, headers: &[(String, String)], body: &[u8]) -> bool {
-        webhook::verify(&self.client_secret.load(), headers, body)
+        let secrets = self.client_secret.load();
+        if secrets.is_empty() {
+            tracing::warn!(
+                "A webhook of Intercom is refused because no client secret is known. Set `client_secret` under \
+                 [inbox.intercom] in plugins.toml"
+            );
+        }
+        webhook::verify(&secrets, headers, body)
     }
 
     fn parse_webhook(&self, body: &[u8]) -> Result<Vec<InboxEvent>, String> {

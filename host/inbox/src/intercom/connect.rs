@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use http::Method;
-use mantle_model::failure::Failure;
+use mantle_model::failure::{Cause, Failure};
 use mantle_model::secret::Secret;
 use serde_json::json;
 
@@ -13,6 +13,8 @@ use super::trouble::{Repeat, Trouble};
 use super::wire::{Admin, Admins, Attribute, Done, Me, Page};
 use crate::{Access, InboxError, Operator, Profile};
 
+/// Where a token that works is found.
+const TOKEN_PLACE: &str = "Copy the access token of your app in Intercom's Developer Hub: Configure, Authentication.";
 /// The attribute of contacts that names the channel they first came by.
 pub const CHANNEL_ATTRIBUTE: &str = "mantle_channel";
 /// The attribute of contacts that holds where a person first came from: an advertisement, a link.
@@ -83,9 +85,9 @@ impl Api {
                 other => return other,
             }
         }
-        let cause = first_refusal
-            .unwrap_or_else(|| mantle_model::failure::Cause::new("unauthorized", "No region knows the token."));
-        Err(Trouble::Failure(Failure::Unauthorized(cause)))
+        let cause = first_refusal.unwrap_or_else(|| Cause::new("unauthorized", "No region knows the token."));
+        let message = format!("{}. {TOKEN_PLACE}", cause.message.trim_end_matches('.'));
+        Err(Trouble::Failure(Failure::Unauthorized(Cause::new(cause.code, message))))
     }
 
     pub async fn operators(&self, access: &Access) -> Result<Vec<Operator>, Trouble> {

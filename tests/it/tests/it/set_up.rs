@@ -86,7 +86,8 @@ async fn ws_7_a_check_tells_a_refused_token_and_the_way_back() -> Result<()> {
     bridge.workspace().revoke_token();
     let (status, body) = check().await?;
     assert_eq!((status, body["status"].as_str()), (200, Some("disconnected")), "{body}");
-    assert!(!text(&body, "status_cause")?.is_empty());
+    let cause = text(&body, "status_cause")?;
+    assert!(cause.contains("Developer Hub: Configure, Authentication"), "{cause}");
     assert_eq!(bridge.get(&path).await?["status"], "disconnected");
 
     let edit = json!({"access_token": bridge.workspace().token()});
