@@ -299,7 +299,8 @@ pub(super) async fn one(
         (status = 200, description = "As it is now", body = ChannelBody),
         (status = 404, description = "No such channel", body = ErrorBody),
         (status = 409, description = "The new credentials are another account's", body = ErrorBody),
-        (status = 422, description = "`field` is wrong, with the provider's reason", body = ErrorBody)))]
+        (status = 422, description = "`field` is wrong, with the provider's reason", body = ErrorBody),
+        (status = 502, description = "The provider did not answer", body = ErrorBody)))]
 pub(super) async fn edit(
     State(front): State<Arc<Front>>,
     Path(text): Path<String>,

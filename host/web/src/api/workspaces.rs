@@ -206,7 +206,9 @@ pub(super) async fn one(
     responses(
         (status = 200, description = "As it is now", body = WorkspaceBody),
         (status = 404, description = "No such workspace", body = ErrorBody),
-        (status = 422, description = "A field is wrong", body = ErrorBody)))]
+        (status = 409, description = "Connected elsewhere", body = ErrorBody),
+        (status = 422, description = "A field is wrong, or there is no such operator", body = ErrorBody),
+        (status = 502, description = "The inbox did not answer", body = ErrorBody)))]
 pub(super) async fn edit(
     State(front): State<Arc<Front>>,
     Path(text): Path<String>,

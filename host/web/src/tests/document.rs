@@ -184,3 +184,52 @@ async fn answers_about_channels_messages_and_plugins_fit_the_document() {
     );
     assert_eq!(host.call(&format!("GET {channel}"), "").await.status, 404);
 }
+
+/// The document's calls with ids that name nothing, as a line for the client.
+fn calls(document: &Value) -> Vec<(String, String, String, bool)> {
+    let mut calls = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, call) in methods.as_object().unwrap() {
+            let line = format!("{} {}", method.to_uppercase(), path.replace("{id}", "nothing"));
+            calls.push((method.clone(), path.clone(), line, call["requestBody"].is_object()));
+        }
+    }
+    assert_eq!(calls.len(), crate::api::routes().len());
+    calls
+}
+
+#[tokio::test]
+async fn what_the_gate_answers_is_told_of_every_call() {
+    let host = start(Some(TOKEN)).await;
+    let closed = start(None).await;
+    let document = host.ask("GET /api/v1/openapi.json", "", "").await.json();
+    let contract = Contract(document.clone());
+    let key = format!("authorization: Bearer {TOKEN}\r\n");
+    let large = "x".repeat(crate::limits::API_BYTES_MAX + 1);
+    for (method, path, line, takes_body) in calls(&document) {
+        let check = |reply: &Reply, status: u16| {
+            assert_eq!(reply.status, status, "{line}: {}", reply.body);
+            contract.check(&method, &path, reply);
+        };
+        check(&host.ask(&line, "", "").await, 401);
+        check(&closed.ask(&line, "", "").await, 503);
+        check(&host.ask(&line, &key, &large).await, 413);
+        if takes_body {
+            let json = format!("{key}content-type: application/json\r\n");
+            check(&host.ask(&line, &json, "{").await, 400);
+            check(&host.ask(&line, &json, "[7]").await, 422);
+            let text = format!("{key}content-type: text/plain\r\n");
+            check(&host.ask(&line, &text, "{}").await, 415);
+        }
+        if method == "post" {
+            let repeated = format!("{key}idempotency-key: {}\r\n", "k".repeat(256));
+            check(&host.ask(&line, &repeated, "").await, 400);
+        }
+        for status in ["408", "500"] {
+            assert!(
+                document["paths"][&path][&method]["responses"][status].is_object(),
+                "{line} {status}"
+            );
+        }
+    }
+}
