@@ -1,20 +1,19 @@
 //! Everything that a Mantle connector needs.
 //!
 //! A connector translates between one provider and the host: a hook in, events out; a message in, calls to the
-//! provider out. It is two functions and a manifest. This is a whole one, for a provider with a bearer token:
+//! provider out. It is two functions and a manifest. This is a whole one, for a provider with a bearer token,
+//! first its `src/lib.rs`:
 //!
 //! ```
 //! use mantle_sdk::connector::{Connector, Hook, Inbound, ReceiveError};
 //! use mantle_sdk::http::Request;
 //! use mantle_sdk::values::{
-//!     AliasKind, Author, CallError, Chat, Content, Event, EventBody, Message, Outgoing, OutgoingContent, Person,
-//!     RefusalReason, Sent,
+//!     AliasKind, CallError, Content, Event, EventBody, Message, Outgoing, OutgoingContent, Person, RefusalReason, Sent,
 //! };
 //! use mantle_sdk::{Host, time};
 //! use serde_json::json;
 //!
-//! // connector.toml names the credential `token`, the address of the provider and how its hooks are signed:
-//! // by the time `receive` runs, the host has verified the signature.
+//! // By the time `receive` runs, the host has verified the signature by the manifest's recipe.
 //! mantle_sdk::export!(Pigeon, manifest = "connector.toml");
 //!
 //! pub struct Pigeon;
@@ -61,12 +60,75 @@
 //!         }
 //!     }
 //! }
-//! # let _: (Chat, Author) = (Chat::Direct, Author::Customer);
 //! ```
 //!
-//! Built with `cargo build --target wasm32-wasip2 --profile guest`, that is a component. More abilities are more
-//! traits ([`connector::Lifecycle`], [`connector::InboundMedia`], [`connector::Reconcile`], [`connector::Profile`],
-//! [`connector::Templates`]), named in the `with` of [`export!`]. [`golden`] tests it all natively against files.
+//! and its `connector.toml`, which lies beside `Cargo.toml`, travels inside the component and is read before any of its
+//! code runs (every key stands in `wit/README.md`):
+//!
+//! ```toml
+//! [connector]
+//! name = "pigeon"
+//! title = "Pigeon post"
+//! version = "1.0.0"
+//! description = "One loft: letters in and out."
+//! inboxes = ["intercom"]
+//! attribute = "pigeon"            # the contact's id is kept in the attribute mantle_pigeon_id
+//!
+//! [[fields]]                      # what the operator fills in for each channel
+//! name = "token"
+//! label = "API token"
+//! kind = "text"
+//! secret = true                   # encrypted at rest, never given to this code
+//!
+//! [[fields]]
+//! name = "signing_key"
+//! label = "Signing key"
+//! kind = "text"
+//! secret = true
+//!
+//! [verification]                  # how hooks are signed; checked by the host
+//! kind = "hmac"
+//! algorithm = "sha256"
+//! encoding = "hex"
+//! header = "letter-signature"
+//! secret = "signing_key"
+//! signed = ["body"]
+//!
+//! [webhook]
+//! methods = ["POST"]
+//! registration = "manual"         # the operator enters the address at the provider
+//! answer = { status = 200 }
+//!
+//! [[credentials]]                 # what `.credential("token")` fills in
+//! name = "token"
+//! [[credentials.inject]]
+//! kind = "bearer"
+//! secret = "token"
+//!
+//! [[egress]]                      # the only address it may call, and what with
+//! origin = "https://api.pigeon.example"
+//! methods = ["POST"]
+//! paths = ["/letters<end>"]
+//! credentials = ["token"]
+//!
+//! [limits]
+//! memory_mib = 16
+//!
+//! [capabilities.text]             # longer answers are split before `send`
+//! limit = 1000
+//! unit = "characters"
+//! formatting = "plain"
+//!
+//! [capabilities.delivery]
+//! receipts = []
+//! proactive = true                # a pigeon may write first
+//! retry = "none"                  # the same letter twice is two letters, and nothing tells of the first
+//! ```
+//!
+//! Built with `cargo build --target wasm32-wasip2 --release`, that is a component; the README's "Add a connector" has
+//! the `Cargo.toml` for it. More abilities are more traits ([`connector::Lifecycle`], [`connector::InboundMedia`],
+//! [`connector::Reconcile`], [`connector::Profile`], [`connector::Templates`]), named in the `with` of [`export!`]. [`golden`] tests it all
+//! natively against files.
 //!
 //! Knows nothing of any provider and nothing of the host but the interface in `wit/`.
 

@@ -129,6 +129,30 @@ mod tests {
     const TWILIO: &str = include_str!("../../../connectors/twilio-sms/connector.toml");
     const WHATSAPP: &str = include_str!("../../../connectors/whatsapp/connector.toml");
 
+    /// The manifest that opens the documentation of mantle-sdk, as somebody would copy it.
+    #[test]
+    fn the_example_of_the_sdk_is_good() {
+        let page = include_str!("../../../sdk/src/lib.rs");
+        let (_, rest) = page.split_once("//! ```toml\n").unwrap();
+        let (block, _) = rest.split_once("//! ```\n").unwrap();
+        let text: String = block
+            .lines()
+            .map(|line| format!("{}\n", line.trim_start_matches("//!").trim_start()))
+            .collect();
+        let manifest = Manifest::parse(&text).unwrap();
+        assert_eq!(manifest.name, "pigeon");
+        // The code beside it calls this address with this credential.
+        assert!(page.contains("Request::post(\"https://api.pigeon.example/letters\")"));
+        assert!(page.contains(".credential(\"token\")"));
+        let [rule] = manifest.egress.as_slice() else {
+            panic!("{:?}", manifest.egress)
+        };
+        assert_eq!(
+            (rule.host.as_str(), rule.credentials.as_slice()),
+            ("api.pigeon.example", ["token".to_owned()].as_slice())
+        );
+    }
+
     #[test]
     fn the_three_manifests_are_good() {
         for (text, name) in [(TELEGRAM, "telegram"), (TWILIO, "twilio-sms"), (WHATSAPP, "whatsapp")] {

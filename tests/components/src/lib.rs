@@ -21,7 +21,8 @@ pub fn workspace_root() -> PathBuf {
     here.ancestors().nth(2).unwrap_or(here).to_path_buf()
 }
 
-/// Names of the connectors in `connectors/`, sorted.
+/// Names of the connectors, sorted: folders of `connectors/` with a manifest. What their crates are called is their own
+/// affair.
 ///
 /// # Errors
 /// The folder cannot be read.
@@ -49,16 +50,52 @@ pub fn build() -> Result<PathBuf> {
     let root = workspace_root();
     let folder = root.join("connectors");
     let names = connector_names()?;
-    let mut arguments: Vec<OsString> = vec!["--locked".into()];
-    for name in &names {
-        arguments.extend(["--package".into(), format!("mantle-connector-{name}").into()]);
-    }
+    let crates = names
+        .iter()
+        .map(|name| Crate::read(&folder.join(name).join("Cargo.toml")))
+        .collect::<Result<Vec<_>>>()?;
+    // Without `--locked`: a connector that was just added is not in the lock file yet. What lands is built by an outer
+    // cargo that has it.
+    let arguments: Vec<OsString> = crates
+        .iter()
+        .flat_map(|one| ["--package".into(), one.package.clone().into()])
+        .collect();
     let built = cargo_build(&root, &target_folder(&root).join("components"), &arguments)?;
-    for name in &names {
-        let file = built.join(format!("mantle_connector_{}.wasm", name.replace('-', "_")));
-        put(&file, &folder.join(format!("{name}.wasm")))?;
+    for (name, one) in names.iter().zip(&crates) {
+        put(&built.join(&one.file), &folder.join(format!("{name}.wasm")))?;
     }
     Ok(folder)
+}
+
+/// What cargo calls a connector and its component.
+#[derive(Debug, PartialEq, Eq)]
+struct Crate {
+    package: String,
+    /// In the folder of the profile.
+    file: String,
+}
+
+impl Crate {
+    fn read(manifest: &Path) -> Result<Self> {
+        let text = fs::read_to_string(manifest).with_context(|| {
+            format!(
+                "reading {}: a connector is a crate beside its connector.toml",
+                manifest.display()
+            )
+        })?;
+        Self::parse(&text).with_context(|| format!("in {}", manifest.display()))
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let manifest: toml::Table = text.parse()?;
+        let name = |table: &str| manifest.get(table)?.get("name")?.as_str().map(str::to_owned);
+        let package = name("package").context("[package] has no `name`")?;
+        let library = name("lib").unwrap_or_else(|| package.replace('-', "_"));
+        Ok(Self {
+            file: format!("{library}.wasm"),
+            package,
+        })
+    }
 }
 
 /// Builds the hostile guests in `tests/guests` and answers with the folder that holds `<guest>.wasm`.
@@ -139,4 +176,39 @@ fn put(from: &Path, to: &Path) -> Result<()> {
     let temporary = to.with_extension(format!("wasm.{}", std::process::id()));
     fs::write(&temporary, &new).with_context(|| format!("writing {}", temporary.display()))?;
     fs::rename(&temporary, to).with_context(|| format!("writing {}", to.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crate_may_be_called_anything() -> Result<()> {
+        let check = |text: &str, package: &str, file: &str| -> Result<()> {
+            let expected = Crate {
+                package: package.to_owned(),
+                file: file.to_owned(),
+            };
+            assert_eq!(Crate::parse(text)?, expected, "{text}");
+            Ok(())
+        };
+        check("[package]\nname = \"my-channel\"\n", "my-channel", "my_channel.wasm")?;
+        check(
+            "[package]\nname = \"my-channel\"\n[lib]\nname = \"pigeon\"\n",
+            "my-channel",
+            "pigeon.wasm",
+        )?;
+        assert!(Crate::parse("[lib]\nname = \"pigeon\"\n").is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn every_folder_of_a_connector_is_a_crate() -> Result<()> {
+        let names = connector_names()?;
+        assert!(!names.is_empty());
+        for name in names {
+            Crate::read(&workspace_root().join("connectors").join(name).join("Cargo.toml"))?;
+        }
+        Ok(())
+    }
 }

@@ -14,7 +14,15 @@ const SECTION: &str = "mantle:manifest";
 pub(super) fn find(component: &[u8]) -> Result<&str, String> {
     let mut found: Option<&[u8]> = None;
     for payload in Parser::new(0).parse_all(component) {
-        let payload = payload.map_err(|error| format!("it is not a WebAssembly component ({error})"))?;
+        let payload = payload.map_err(|error| {
+            // The parser lists bytes line by line.
+            let told = error.to_string();
+            let told: Vec<&str> = told.split_whitespace().collect();
+            format!(
+                "it is not a WebAssembly component ({}); write the path of the .wasm file that your build made",
+                told.join(" ")
+            )
+        })?;
         match payload {
             Payload::Version {
                 encoding: Encoding::Module,
