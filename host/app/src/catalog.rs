@@ -125,7 +125,7 @@ fn describe(setting: &PluginSetting, state: Option<&PluginState>) -> PluginBody 
             } else {
                 ""
             };
-            ("refused", Some(format!("{reason}{rest}")))
+            ("refused", Some(format!("{}: {reason}{rest}", setting.place)))
         }
         (Ok(_), Some(PluginState::Loading) | None) => ("loading", None),
     };

@@ -73,6 +73,8 @@ pub struct IntercomApp {
 pub struct PluginSetting {
     pub name: String,
     pub enabled: bool,
+    /// Where its component is named: `plugins.toml:12`.
+    pub place: String,
     /// Or why this plugin alone cannot be used.
     pub entry: Result<PluginEntry, Vec<Problem>>,
 }
@@ -143,20 +145,28 @@ pub fn load(file: &Path, environment: Environment<'_>) -> Result<HostConfig, Con
             message,
         }],
     };
-    let size = std::fs::metadata(file).map_err(|error| {
-        whole(format!(
-            "The configuration cannot be read ({error}). Create the file or name another one with `--config`."
-        ))
-    })?;
+    let size = std::fs::metadata(file).map_err(|error| whole(unreadable(&error)))?;
     if size.len() > FILE_BYTES_MAX {
         return Err(whole(format!(
             "The file has {} bytes, a configuration at most {FILE_BYTES_MAX}.",
             size.len()
         )));
     }
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| whole(format!("The file cannot be read as UTF-8 text ({error}).")))?;
+    let text = std::fs::read_to_string(file).map_err(|error| whole(unreadable(&error)))?;
     parse(file, &text, environment)
+}
+
+/// Why a configuration cannot be read, and what to do.
+fn unreadable(error: &std::io::Error) -> String {
+    let fix = match error.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            "The user of the host has no permission to read it: give it (`chmod`, `chown`), or run as its owner."
+        }
+        std::io::ErrorKind::InvalidData => "It is not UTF-8 text: save it as that.",
+        std::io::ErrorKind::IsADirectory => "It is a folder: name the file in it with `--config`.",
+        _ => "Create the file or name another one with `--config`.",
+    };
+    format!("The configuration cannot be read ({error}). {fix}")
 }
 
 /// Reads the text as the content of `file`, which gives relative paths their place.

@@ -46,6 +46,7 @@ use crate::catalog::{LiveCatalog, Workshop};
 use crate::commits::CommitMetrics;
 use crate::config::{self, Fixed, HostConfig, Live};
 use crate::desk::HostDesk;
+use crate::places;
 use crate::systemd;
 use crate::watch::Watch;
 
@@ -96,12 +97,9 @@ impl Host {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        let listener = TcpListener::bind(config.fixed.listen).await.with_context(|| {
-            format!(
-                "{} cannot be listened at. Is another host running? Change `server.listen`",
-                config.fixed.listen
-            )
-        })?;
+        let listener = TcpListener::bind(config.fixed.listen)
+            .await
+            .map_err(|error| anyhow::anyhow!(places::not_listening(config.fixed.listen, &error)))?;
         let addr = listener.local_addr().context("The address listened at is unknown")?;
         let public_url = config
             .fixed
@@ -223,11 +221,9 @@ pub(crate) async fn open_store(
     clock: &Arc<dyn Clock>,
     ids: &Arc<IdSource>,
 ) -> Result<(Arc<SqlStore>, Key)> {
-    for folder in [Some(fixed.data_dir.as_path()), fixed.key_file.parent()]
-        .into_iter()
-        .flatten()
-    {
-        private_folder(folder).with_context(|| format!("The folder {} cannot be made", folder.display()))?;
+    places::prepare_folder("server.data_dir", &fixed.data_dir)?;
+    if let Some(folder) = fixed.key_file.parent() {
+        places::prepare_folder("secrets.key_file", folder)?;
     }
     let key = Key::load_or_create(&fixed.key_file)?;
     let store = SqlStore::open(StoreConfig {
@@ -240,15 +236,6 @@ pub(crate) async fn open_store(
     .await
     .with_context(|| format!("The database {} cannot be used", fixed.database))?;
     Ok((store, key))
-}
-
-/// Open to the host's user alone. A folder that exists is left as the operator made it.
-fn private_folder(path: &std::path::Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    if path.as_os_str().is_empty() {
-        return Ok(());
-    }
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// A host at work. Dropping it without [`Running::stop`] leaves its tasks to the runtime.
@@ -495,6 +482,9 @@ impl Reload {
                 return None;
             }
         };
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
         if config.fixed != self.fixed {
             tracing::warn!("[server], [database] or [secrets] changed: that takes effect when the host is restarted");
         }

@@ -10,6 +10,7 @@ pub mod config;
 mod desk;
 pub mod host;
 pub mod no_shelf;
+mod places;
 mod systemd;
 mod telemetry;
 mod watch;

@@ -126,7 +126,95 @@ fn a_plugin_that_cannot_be_used_is_named_in_text_and_json() {
         problems.contains("plugins.toml:2: `plugins.telegram.component`: There is no file"),
         "{problems}"
     );
-    assert!(problems.contains("text.wasm"), "{problems}");
+    assert!(
+        problems.contains("plugins.toml:6: `plugins.odd.component`: text.wasm is not WebAssembly."),
+        "{problems}"
+    );
+}
+
+#[test]
+fn a_component_of_nonsense_is_refused_in_one_line_with_its_place() {
+    let folder = folder("[plugins.odd]\ncomponent = \"odd.wasm\"\ngrants = \"asked\"\n");
+    for bytes in [b"\0asm\x63\x00\x00\x00".as_slice(), b"\0asm\x0d\x00\x01\x00\xff\xff"] {
+        std::fs::write(folder.path().join("odd.wasm"), bytes).unwrap();
+        let output = run(folder.path(), &["check", "--json"]);
+        assert_eq!(output.status.code(), Some(1));
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let problem = answer["problems"][0].as_str().unwrap();
+        assert!(problem.starts_with("plugins.toml:2: "), "{problem}");
+        assert!(
+            problem.contains("not a WebAssembly component") && problem.contains("write the path"),
+            "{problem}"
+        );
+        assert_eq!(problem.lines().count(), 1, "{problem}");
+    }
+}
+
+#[test]
+fn f_6_check_lists_warnings_and_does_not_say_that_all_is_well() {
+    let folder = folder("[server]\npublic_url = \"https://bridge.example.com\"\n");
+    let text = run(folder.path(), &["check"]);
+    let told = said(&text.stdout);
+    assert_eq!(text.status.code(), Some(0), "{told}");
+    for words in [
+        "warning: plugins.toml:2: `server.public_url`",
+        "warning: plugins.toml: `inbox.intercom`",
+        "Look at the warnings.",
+    ] {
+        assert!(told.contains(words), "{told}");
+    }
+    assert!(!told.contains("All is well"), "{told}");
+    let json = run(folder.path(), &["check", "--json"]);
+    let answer: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(
+        (&answer["ok"], answer["warnings"].as_array().unwrap().len()),
+        (&Value::Bool(true), 2)
+    );
+
+    std::fs::write(
+        folder.path().join("plugins.toml"),
+        "[server]\npublic_url = \"https://bridge.shop.io\"\n[inbox.intercom]\nclient_secret = \"s\"\n",
+    )
+    .unwrap();
+    let fine = run(folder.path(), &["check"]);
+    assert!(said(&fine.stdout).contains("All is well."), "{}", said(&fine.stdout));
+}
+
+#[test]
+fn f_6_an_address_that_is_taken_or_of_another_machine_is_told_apart() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap();
+    // Of the block that is kept for documents: no machine has it.
+    for (listen, words) in [
+        (taken.to_string(), format!("Port {} is in use", taken.port())),
+        (
+            "192.0.2.1:8080".to_owned(),
+            "192.0.2.1 is no address of this machine".to_owned(),
+        ),
+    ] {
+        let folder = folder(&format!("[server]\nlisten = \"{listen}\"\n"));
+        let output = run(folder.path(), &["serve"]);
+        let told = said(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains("`server.listen`: ") && told.contains(&words), "{told}");
+    }
+}
+
+#[test]
+fn doctor_says_what_its_exit_code_says_and_speaks_of_the_clock() {
+    // Nobody listens on the discard port.
+    let folder = folder("[server]\npublic_url = \"http://127.0.0.1:9\"\n");
+    let output = run(folder.path(), &["doctor", "--json"]);
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &answer["ok"]), (Some(1), &Value::Bool(false)));
+    let found = |what: &str| {
+        let findings = answer["findings"].as_array().unwrap();
+        findings.iter().find(|finding| finding["what"] == what).unwrap()["found"].to_string()
+    };
+    assert!(found("public url").contains("cannot be reached from here"), "{answer}");
+    assert!(found("clock").contains("was not compared"), "{answer}");
+    let text = said(&run(folder.path(), &["doctor"]).stdout);
+    assert!(text.contains("to look at.") && !text.contains("All is well"), "{text}");
 }
 
 /// A host in a process of its own; ends with the test.

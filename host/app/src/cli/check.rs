@@ -44,9 +44,11 @@ pub(super) async fn run(file: &Path, output: &Output) -> Result<bool> {
     for line in &problems {
         page.push_str(&format!("\nrefused: {line}"));
     }
-    if fine {
-        page.push_str("\nAll is well.");
-    }
+    page.push_str(match (fine, warnings.is_empty()) {
+        (false, _) => "\nNot all of it can be used: put right what is refused.",
+        (true, false) => "\nIt can be used. Look at the warnings.",
+        (true, true) => "\nAll is well.",
+    });
     let answer = json!({ "ok": fine, "problems": problems, "warnings": warnings, "plugins": plugins });
     output.answer(&answer, &page);
     Ok(fine)

@@ -69,6 +69,11 @@ pub(super) async fn run(common: &Common, output: &Output) -> Result<bool> {
     for finding in findings.iter().filter(|finding| !finding.fine) {
         page.push_str(&format!("\n{}: {}\n", finding.what, finding.detail));
     }
+    let open = findings.iter().filter(|finding| !finding.fine).count();
+    page.push_str(&match open {
+        0 => "\nAll is well.".to_owned(),
+        open => format!("\n{open} to look at."),
+    });
     let list: Vec<Value> = findings
         .iter()
         .map(|finding| json!({ "what": finding.what, "ok": finding.fine, "found": finding.detail }))
@@ -147,24 +152,24 @@ fn rights(config: &HostConfig) -> Vec<Finding> {
 async fn public_address(config: &HostConfig) -> Vec<Finding> {
     let Some(public_url) = &config.fixed.public_url else {
         let advice = "Set `server.public_url`: providers cannot reach this host without it.";
-        return vec![finding("public url", false, advice)];
+        return vec![finding("public url", false, advice), clock(None)];
     };
     match ask_public(public_url).await {
         Ok((200, there)) => {
-            let mut findings = vec![finding("public url", true, format!("{public_url} leads to this host"))];
-            findings.extend(there.map(clock));
-            findings
+            vec![
+                finding("public url", true, format!("{public_url} leads to this host")),
+                clock(there),
+            ]
         }
         Ok((status, there)) => {
             let advice = "Lead it to the address of `server.listen`";
             let detail = format!("{public_url}/livez answers {status}. {advice}, without a path in between.");
-            let mut findings = vec![finding("public url", false, detail)];
-            findings.extend(there.map(clock));
-            findings
+            vec![finding("public url", false, detail), clock(there)]
         }
         Err(error) => {
-            let detail = format!("{public_url} cannot be reached from here: {error}. Providers may still reach it.");
-            vec![finding("public url", false, detail)]
+            let advice = "Call /livez there from another network: if that fails too, no provider reaches this host";
+            let detail = format!("{public_url} cannot be reached from here: {error:#}. {advice}.");
+            vec![finding("public url", false, detail), clock(None)]
         }
     }
 }
@@ -188,7 +193,13 @@ async fn ask_public(public_url: &str) -> Result<(u16, Option<SystemTime>)> {
     Ok((response.status, there.map(|zoned| SystemTime::from(zoned.timestamp()))))
 }
 
-fn clock(there: SystemTime) -> Finding {
+/// `there`: the time at the public address; None when nothing told it.
+fn clock(there: Option<SystemTime>) -> Finding {
+    let Some(there) = there else {
+        let advice =
+            "Nothing outside told the time, so the clock was not compared. See that time synchronisation runs.";
+        return finding("clock", false, advice);
+    };
     let here = SystemTime::now();
     let skew = here
         .duration_since(there)
@@ -289,4 +300,23 @@ fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
 
 fn said(value: &Value) -> String {
     value.as_str().map(str::to_owned).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_is_judged_or_said_to_be_unknown() {
+        let check = |there: Option<SystemTime>, fine: bool, words: &str| {
+            let found = clock(there);
+            assert_eq!(found.fine, fine, "{}", found.detail);
+            assert!(found.detail.contains(words), "{}", found.detail);
+        };
+        let now = SystemTime::now();
+        check(Some(now), true, "0 s from the time");
+        check(Some(now - CLOCK_SKEW_MAX * 2), false, "time synchronisation");
+        check(Some(now + CLOCK_SKEW_MAX * 2), false, "time synchronisation");
+        check(None, false, "was not compared");
+    }
 }

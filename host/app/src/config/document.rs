@@ -61,6 +61,33 @@ impl<'a> Document<'a> {
         }
     }
 
+    /// The problem of a key that stands nowhere: without a line.
+    pub(super) fn absent(&self, key: &str, message: impl Into<String>) -> Problem {
+        Problem {
+            line: 0,
+            ..self.problem(key, 0..0, message)
+        }
+    }
+
+    /// The key that a place belongs to, with its table's name in front: for a text that is no TOML and has no tree.
+    pub(super) fn key_at(&self, place: usize) -> String {
+        let before = self.text.get(..place).unwrap_or(self.text);
+        let begin = before.rfind('\n').map_or(0, |end| end + 1);
+        let line = self.text[begin..].lines().next().unwrap_or_default().trim();
+        let header = |line: &str| {
+            let inner = line.trim().strip_prefix('[')?.trim_start_matches('[');
+            Some(inner.split(']').next().unwrap_or_default().trim().to_owned())
+        };
+        if let Some(table) = header(line) {
+            return table;
+        }
+        let key = line.split('=').next().unwrap_or_default().trim();
+        match self.text[..begin].lines().rev().find_map(header) {
+            Some(table) => format!("{table}.{key}"),
+            None => key.to_owned(),
+        }
+    }
+
     pub(super) fn report(&self, problem: Problem) {
         self.problems.borrow_mut().push(problem);
     }
@@ -243,7 +270,7 @@ pub(super) fn secret(document: &Document<'_>, key: &str, value: &Spanned<DeValue
         }
         other => return Err(form(kind(other))),
     };
-    if text.is_empty() {
+    if text.trim().is_empty() {
         return Err(missing("The secret is empty. Fill it in.".to_owned()));
     }
     Ok(Secret::new(text))

@@ -14,6 +14,8 @@ use super::{PluginSetting, Problem};
 const NAME_CHARS_MAX: usize = 64;
 /// Below this no component starts, above it one plugin could take the machine.
 const MEMORY_MIB: std::ops::RangeInclusive<u32> = 1..=1024;
+/// How every WebAssembly file begins.
+const WASM_MAGIC: [u8; 4] = *b"\0asm";
 /// SHA-256 in hex.
 const DIGEST_CHARS: usize = 64;
 
@@ -59,10 +61,12 @@ fn one(document: &Document<'_>, name: &str, place: Range<usize>, section: Sectio
     if component.is_none() && section.value("component").is_none() {
         section.report(
             "component",
-            place,
+            place.clone(),
             "It is missing. Write the path of the connector's .wasm file.",
         );
     }
+    let at = component.as_ref().map_or(place, |(_, span)| span.clone());
+    let at = section.problem("component", at, "");
     let component = component.map(|(text, span)| {
         let path = document.path(&text);
         if text.contains("://") {
@@ -79,6 +83,15 @@ fn one(document: &Document<'_>, name: &str, place: Range<usize>, section: Sectio
                     span,
                     format!(
                         "There is no file {}. Build the connectors with `cargo connectors`, or correct the path.",
+                        path.display()
+                    ),
+                ));
+            } else if !is_wasm(&path) {
+                refusals.push(section.problem(
+                    "component",
+                    span,
+                    format!(
+                        "{} is not WebAssembly. Write the path of the .wasm file that `cargo connectors` or your build made.",
                         path.display()
                     ),
                 ));
@@ -108,6 +121,7 @@ fn one(document: &Document<'_>, name: &str, place: Range<usize>, section: Sectio
     PluginSetting {
         name: name.to_owned(),
         enabled,
+        place: format!("{}:{}", at.file.display(), at.line),
         entry: match component {
             Some(component) if refusals.is_empty() => Ok(PluginEntry {
                 name: name.to_owned(),
@@ -119,6 +133,16 @@ fn one(document: &Document<'_>, name: &str, place: Range<usize>, section: Sectio
             }),
             _ => Err(refusals),
         },
+    }
+}
+
+/// By its first bytes. What cannot be read is left to who loads it, and is told there.
+fn is_wasm(path: &std::path::Path) -> bool {
+    use std::io::Read;
+    let mut start = [0; WASM_MAGIC.len()];
+    match std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)) {
+        Ok(()) => start == WASM_MAGIC,
+        Err(error) => error.kind() != std::io::ErrorKind::UnexpectedEof,
     }
 }
 

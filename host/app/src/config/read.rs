@@ -16,6 +16,9 @@ use super::{DEFAULT_LISTEN, Fixed, HostConfig, IntercomApp, Live, plugins};
 const RETENTION_DAYS_MIN: u32 = 3;
 /// Ten years: longer is a slip of the finger.
 const RETENTION_DAYS_MAX: u32 = 3_650;
+/// What it means that there is no `[inbox.intercom]`.
+const NO_INTERCOM: &str = "There is no such table, so no webhook of Intercom can be proven: each is answered with 401, \
+    and what the team writes reaches nobody. Add [inbox.intercom] with the client_secret of your app.";
 
 /// None: something is wrong and the document has it.
 pub(super) fn host(document: &Document<'_>) -> Option<HostConfig> {
@@ -23,8 +26,14 @@ pub(super) fn host(document: &Document<'_>) -> Option<HostConfig> {
         Ok(table) => table,
         Err(error) => {
             let span = error.span().unwrap_or(0..0);
-            let message = format!("This is not TOML: {}.", error.message().trim_end_matches('.'));
-            document.report(document.problem("", span, message));
+            let told = error.message().trim_end_matches('.');
+            let problem = if told.starts_with("duplicate key") {
+                let message = "It stands here a second time. Keep one of the two, or write both parts into one.";
+                document.problem(&document.key_at(span.start), span, message)
+            } else {
+                document.problem("", span, format!("This is not TOML: {told}."))
+            };
+            document.report(problem);
             return None;
         }
     };
@@ -38,6 +47,13 @@ pub(super) fn host(document: &Document<'_>) -> Option<HostConfig> {
         inbox.finish();
         app
     });
+    if table
+        .get_ref()
+        .get("inbox")
+        .is_none_or(|inbox| inbox.get_ref().get("intercom").is_none())
+    {
+        warnings.push(document.absent("inbox.intercom", NO_INTERCOM));
+    }
     let plugins = root.section("plugins").map(|section| plugins::all(document, &section));
     let redirects = root.section("egress").map(|egress| {
         let redirects = egress.section("redirect").map(|section| redirects(document, &section));
@@ -77,19 +93,30 @@ fn fixed(document: &Document<'_>, root: &Section<'_, '_, '_>, warnings: &mut Vec
         });
         public_url = server
             .string("public_url", "https://bridge.example.com")
-            .and_then(|(text, span)| public_address(&server, &text, span));
-        data_dir = server.string("data_dir", "data").map(|(text, _)| document.path(&text));
+            .and_then(|(text, span)| {
+                let address = public_address(&server, &text, span.clone())?;
+                let doubt = doubt(&address);
+                warnings.extend(doubt.map(|doubt| server.problem("public_url", span, doubt)));
+                Some(address)
+            });
+        data_dir = server.string("data_dir", "data").map(|(text, span)| {
+            let folder = document.path(&text);
+            data_folder(&server, (&folder, span), warnings);
+            folder
+        });
         server.finish();
     }
     if public_url.is_none() {
-        warnings.push(document.problem(
+        warnings.push(document.absent(
             "server.public_url",
-            0..0,
             "It is not set, so the address listened at is taken. Providers cannot reach that from outside; \
              set it to the public https:// address of this host.",
         ));
     }
     let data_dir = data_dir.unwrap_or_else(|| document.path("data"));
+    if open_to_others(&data_dir) && !warnings.iter().any(|warning| warning.key == "server.data_dir") {
+        warnings.push(document.absent("server.data_dir", folder_is_open(&data_dir)));
+    }
     let database = match root.section("database") {
         Some(section) => {
             let database = database(document, &section, &data_dir);
@@ -152,6 +179,66 @@ fn public_address(server: &Section<'_, '_, '_>, text: &str, span: Range<usize>) 
         );
     }
     fine.map(|url| url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// What makes it unlikely that a provider reaches the address.
+fn doubt(address: &str) -> Option<String> {
+    let url = Url::parse(address).ok()?;
+    let named = match url.host()? {
+        url::Host::Domain(name) => name.trim_end_matches('.').to_owned(),
+        // Of an address in a private network the scheme is the first thing to put right.
+        url::Host::Ipv4(ip) if ip.is_loopback() => return None,
+        url::Host::Ipv6(ip) if ip.is_loopback() => return None,
+        other => other.to_string(),
+    };
+    if named == "localhost" || named.ends_with(".localhost") {
+        return None;
+    }
+    let under = |domain: &str| named == domain || named.ends_with(&format!(".{domain}"));
+    if ["example.com", "example.net", "example.org"].into_iter().any(under) {
+        return Some(format!(
+            "`{address}` is an example, and nobody reaches this host there. Write the address that leads here from outside."
+        ));
+    }
+    if url.scheme() == "http" {
+        return Some(format!(
+            "`{address}` has no TLS. Providers and Intercom call https:// addresses alone; put a proxy with TLS in front \
+             and write its address."
+        ));
+    }
+    let bare = url.domain().is_some() && !named.contains('.');
+    bare.then(|| {
+        format!("`{named}` is a name within a network. Providers cannot reach it; write the whole public name.")
+    })
+}
+
+/// A folder that is none, or that others look into.
+fn data_folder(
+    server: &Section<'_, '_, '_>,
+    (folder, span): (&Path, Range<usize>),
+    warnings: &mut Vec<super::Problem>,
+) {
+    if folder.exists() && !folder.is_dir() {
+        let message = format!(
+            "{} is a file. Name a folder; it is made if it is missing.",
+            folder.display()
+        );
+        server.report("data_dir", span, message);
+    } else if open_to_others(folder) {
+        warnings.push(server.problem("data_dir", span, folder_is_open(folder)));
+    }
+}
+
+fn open_to_others(folder: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(folder).is_ok_and(|found| found.is_dir() && found.permissions().mode() & 0o077 != 0)
+}
+
+fn folder_is_open(folder: &Path) -> String {
+    format!(
+        "Others on this machine can look into {0}, where messages and tokens are kept. Close it: `chmod 700 {0}`.",
+        folder.display()
+    )
 }
 
 /// The address may hold a password, and may then be kept elsewhere like any secret.

@@ -86,7 +86,15 @@ fn f_6_every_mistake_names_file_line_key_and_fix() {
     );
     check(
         "[plugins.telegram]\n[plugins.telegram]\n",
-        "/etc/mantle/plugins.toml:2: This is not TOML: duplicate key.",
+        "/etc/mantle/plugins.toml:2: `plugins.telegram`: It stands here a second time. Keep one of the two, or write both parts into one.",
+    );
+    check(
+        "[server]\nlisten = \"127.0.0.1:1\"\nlisten = \"127.0.0.1:2\"\n",
+        "/etc/mantle/plugins.toml:3: `server.listen`: It stands here a second time. Keep one of the two, or write both parts into one.",
+    );
+    check(
+        "[inbox.intercom]\nclient_secret = \"  \"\n",
+        "/etc/mantle/plugins.toml:2: `inbox.intercom.client_secret`: The secret is empty. Fill it in.",
     );
 }
 
@@ -171,7 +179,12 @@ fn an_empty_file_has_a_default_for_everything() {
         Database::Sqlite("/etc/mantle/data/mantle.db".into())
     );
     assert_eq!(config.fixed.key_file, PathBuf::from("/etc/mantle/data/secret.key"));
-    assert_eq!(config.warnings.len(), 1);
+    let warnings: Vec<(usize, &str)> = config
+        .warnings
+        .iter()
+        .map(|warning| (warning.line, warning.key.as_str()))
+        .collect();
+    assert_eq!(warnings, [(0, "server.public_url"), (0, "inbox.intercom")]);
     assert!(config.live.plugins.is_empty());
 }
 
@@ -223,4 +236,81 @@ fn the_sample_configuration_is_right_but_for_what_must_be_built() {
         Err(error) => panic!("{error}"),
     }
     assert_eq!(process_environment("MANTLE_NO_SUCH_VARIABLE"), None);
+}
+
+#[test]
+fn f_6_an_address_that_providers_cannot_reach_is_a_warning() {
+    let check = |address: &str, expected: Option<&str>| {
+        let config = good(&format!(
+            "[server]\n\npublic_url = \"{address}\"\n[inbox.intercom]\nclient_secret = \"s\"\n"
+        ));
+        let found: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+        match expected {
+            None => assert!(found.is_empty(), "{address}: {found:?}"),
+            Some(words) => {
+                assert_eq!(found.len(), 1, "{address}: {found:?}");
+                assert!(
+                    found[0].starts_with("/etc/mantle/plugins.toml:3: `server.public_url`: ")
+                        && found[0].contains(words),
+                    "{address}: {found:?}"
+                );
+            }
+        }
+    };
+    check("https://bridge.example.com", Some("is an example"));
+    check("https://example.org", Some("is an example"));
+    check("http://bridge.shop.io", Some("has no TLS"));
+    check("http://192.168.0.7:8080", Some("has no TLS"));
+    check("https://bridge", Some("within a network"));
+    check("https://bridge.shop.io", None);
+    check("https://203.0.113.9", None);
+    for loopback in ["http://127.0.0.1:8080", "http://[::1]:8080", "http://localhost:8080"] {
+        check(loopback, None);
+    }
+}
+
+#[test]
+fn f_6_a_data_folder_that_is_none_or_open_is_told() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("plugins.toml");
+    let text = "[server]\npublic_url = \"https://bridge.shop.io\"\ndata_dir = \"here\"\n\
+                [inbox.intercom]\nclient_secret = \"s\"\n";
+    let here = folder.path().join("here");
+    std::fs::write(&here, "a file").unwrap();
+    let refused = parse(&file, text, &environment).unwrap_err().to_string();
+    assert!(
+        refused.contains("plugins.toml:3: `server.data_dir`: ") && refused.contains("is a file. Name a folder"),
+        "{refused}"
+    );
+    std::fs::remove_file(&here).unwrap();
+    std::fs::create_dir(&here).unwrap();
+    let warnings = |mode: u32| {
+        std::fs::set_permissions(&here, std::fs::Permissions::from_mode(mode)).unwrap();
+        let config = parse(&file, text, &environment).unwrap();
+        config.warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let open = warnings(0o755);
+    assert_eq!(open.len(), 1, "{open:?}");
+    assert!(
+        open[0].contains("`server.data_dir`") && open[0].contains("chmod 700"),
+        "{open:?}"
+    );
+    assert!(warnings(0o700).is_empty());
+}
+
+#[test]
+fn f_6_a_file_that_cannot_be_read_says_why() {
+    let check = |kind: std::io::ErrorKind, words: &str| {
+        let told = super::unreadable(&kind.into());
+        assert!(told.contains(words), "{told}");
+    };
+    check(std::io::ErrorKind::PermissionDenied, "no permission to read it");
+    check(std::io::ErrorKind::NotFound, "Create the file");
+    check(std::io::ErrorKind::InvalidData, "not UTF-8");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("plugins.toml");
+    std::fs::write(&file, [0xff, 0xfe]).unwrap();
+    let error = super::load(&file, &environment).unwrap_err().to_string();
+    assert!(error.contains("not UTF-8"), "{error}");
 }
