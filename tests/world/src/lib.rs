@@ -9,6 +9,7 @@ mod contracts;
 mod fault;
 pub mod intercom;
 mod multipart;
+pub mod needs;
 pub mod samples;
 mod scene;
 pub mod signature;

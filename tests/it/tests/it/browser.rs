@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use http::Method;
 use mantle_world::Client;
+use mantle_world::needs::leave_out;
 use serde_json::{Value, json};
 
 /// The demo builds the host first: minutes on a fresh and busy machine, seconds otherwise.
@@ -29,10 +30,6 @@ fn chromium() -> Option<PathBuf> {
     std::env::split_paths(&named)
         .flat_map(|folder| names.map(|name| folder.join(name)))
         .find(|file| file.is_file())
-}
-
-fn is_required() -> bool {
-    std::env::var("MANTLE_REQUIRE").is_ok_and(|all| all.split(',').any(|one| one.trim() == "chromium"))
 }
 
 /// The demo as a child; it ends, and its host with it, when this is dropped.
@@ -219,11 +216,7 @@ fn side_of(found: &[(String, String)], words: &str) -> Option<&'static str> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_demos_page_shows_question_and_answer_on_their_sides() -> Result<()> {
     let Some(program) = chromium() else {
-        assert!(
-            !is_required(),
-            "MANTLE_REQUIRE names chromium, but no chromium is on the PATH"
-        );
-        eprintln!("skipped: the demo's page in a browser, because no chromium is on the PATH");
+        leave_out("chromium", "the demo's page in a browser", "no chromium is on the PATH");
         return Ok(());
     };
     let demo = tokio::task::spawn_blocking(Demo::start).await??;
