@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use http::Method;
 use mantle_it::{Bridge, Channel, START, text};
-use mantle_model::clock::Time;
+use mantle_model::clock::{Clock, Time};
 use mantle_world::intercom::Conversation;
 use mantle_world::whatsapp::{Customer, PHONE_NUMBER_ID};
 use serde_json::{Value, json};
@@ -199,6 +200,100 @@ async fn wi_3_a_restart_keeps_the_window() -> Result<()> {
     assert_eq!(sends(&bridge), before);
     assert_is_refused(&bridge.only_conversation()?, CLOSES);
     bridge.assert_lawful()
+}
+
+/// A minute before the window closes a reply goes out, a second after it none does.
+async fn measured_as_before(bridge: &Bridge, customer: &Customer, conversation: &Conversation) -> Result<()> {
+    let at = |passed: Duration| passed.saturating_sub(bridge.clock.now().since(START));
+    let got = customer.received().len();
+    bridge.advance(at(DAY - MINUTE));
+    reply(bridge, conversation, "It is").await?;
+    assert_eq!(customer.received().len(), got + 1, "the window is still open");
+    bridge.advance(at(DAY + SECOND));
+    let before = sends(bridge);
+    reply(bridge, conversation, "Still there?").await?;
+    assert_eq!(sends(bridge), before, "the provider is not asked");
+    let shown = bridge.workspace().conversation(&conversation.id).context("gone")?;
+    let notes: Vec<String> = shown.notes().into_iter().map(|note| note.body).collect();
+    let refusals: Vec<_> = notes.iter().filter(|note| note.contains("window_closed")).collect();
+    assert_eq!(refusals.len(), 1, "{notes:?}");
+    assert!(refusals[0].contains(&format!("ended at {CLOSES}")), "{notes:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wi_3_a_new_conversation_keeps_the_window() -> Result<()> {
+    let (bridge, _, customer, old) = opened().await?;
+    bridge.advance(HOUR);
+    bridge.workspace().delete_conversation(&old.id).await;
+    // Written together with the first message and told an hour later: a new conversation, and nothing newer in it.
+    let mut late = customer.compose("text", json!({"text": {"body": "In blue?"}}));
+    late["timestamp"] = json!((START.unix_ms() / 1000).to_string());
+    assert!(customer.batch(&[late]).await.is_good());
+    while bridge.at_rest().await? > 0 {
+        bridge.advance(SECOND);
+    }
+    let new = bridge.only_conversation()?;
+    assert_ne!(new.id, old.id);
+    measured_as_before(&bridge, &customer, &new).await?;
+    bridge.assert_lawful()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wi_3_a_message_in_the_new_conversation_opens_the_window_for_the_old_one_too() -> Result<()> {
+    let (bridge, channel, customer, old) = opened().await?;
+    let workspace = text(&channel.body, "workspace_id")?;
+    let edit = json!({"settings": {"parts_max": 2}});
+    let path = format!("/api/v1/workspaces/{workspace}");
+    let (status, answer) = bridge.api(Method::PATCH, &path, Some(&edit)).await?;
+    assert_eq!(status, 200, "{answer}");
+    bridge.advance(HOUR);
+    for words in ["Hello?", "Anybody?"] {
+        customer.writes(words).await;
+        bridge.quiet().await?;
+    }
+    assert_eq!(bridge.workspace().conversations().len(), 2, "it went on in a new one");
+    bridge.advance(DAY - MINUTE);
+    reply(&bridge, &old, "It is").await?;
+    assert_eq!(
+        customer.received().len(),
+        1,
+        "25 h after the words in the old conversation"
+    );
+    bridge.assert_lawful()
+}
+
+async fn merged(told: bool) -> Result<()> {
+    let (bridge, _, customer, conversation) = opened().await?;
+    bridge.advance(HOUR);
+    let user = bridge
+        .workspace()
+        .add_contact(&json!({"role": "user", "email": "jana@mail.example", "name": "Jana"}));
+    if !told {
+        bridge.world.intercom.webhooks().lose(1);
+    }
+    bridge.workspace().merge_contacts(&conversation.contact, &user).await;
+    measured_as_before(&bridge, &customer, &conversation).await?;
+
+    // The survivor's words open it again.
+    customer.writes("Hello?").await;
+    bridge.quiet().await?;
+    let survivor = bridge.only_conversation()?.from_customer()[1].author.id.clone();
+    assert_eq!(survivor, user);
+    let got = customer.received().len();
+    reply(&bridge, &conversation, "Hello").await?;
+    assert_eq!(customer.received().len(), got + 1);
+    bridge.assert_lawful()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wi_3_a_merge_keeps_the_window() -> Result<()> {
+    merged(true).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wi_3_a_merge_that_nobody_tells_keeps_the_window() -> Result<()> {
+    merged(false).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
