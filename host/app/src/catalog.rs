@@ -1,12 +1,13 @@
 //! The loaded connectors as the journeys and the API see them, exchanged while calls go on.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use mantle_egress::EgressConfig;
 use mantle_flow::connector::{Catalog, Connector};
-use mantle_model::clock::Clock;
+use mantle_model::clock::{Clock, Time};
 use mantle_sandbox::{FieldKind, LoadError, Plugin, PluginState, Plugins, Sandbox, SandboxConfig, Shelf};
 use mantle_web::api::plugins::{FieldBody, PluginBody};
 use url::Url;
@@ -40,6 +41,19 @@ pub struct LiveCatalog {
     redirects: Mutex<Vec<(Url, Url)>>,
     /// As the file has them, refused and disabled ones included.
     settings: ArcSwap<Vec<PluginSetting>>,
+    /// Since when those that the file has or had are not loaded.
+    absent_since: Mutex<HashMap<String, Time>>,
+    started_at: Time,
+}
+
+/// Why a plugin takes no calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Absence {
+    /// One sentence.
+    pub reason: String,
+    pub since: Time,
+    /// What an operator does about it.
+    pub fix: &'static str,
 }
 
 impl LiveCatalog {
@@ -51,8 +65,10 @@ impl LiveCatalog {
         Ok(Self {
             plugins: ArcSwap::from_pointee(workshop.plugins(redirects)?),
             redirects: Mutex::new(redirects.to_vec()),
-            workshop,
             settings: ArcSwap::default(),
+            absent_since: Mutex::default(),
+            started_at: workshop.clock.now(),
+            workshop,
         })
     }
 
@@ -83,8 +99,49 @@ impl LiveCatalog {
         } else {
             self.plugins.load_full().apply(entries()).await;
         }
-        self.settings.store(Arc::new(live.plugins.clone()));
+        let before = self.settings.swap(Arc::new(live.plugins.clone()));
+        self.note_absences(before.iter().chain(&live.plugins));
         Ok(())
+    }
+
+    fn note_absences<'a>(&self, settings: impl Iterator<Item = &'a PluginSetting>) {
+        let now = self.workshop.clock.now();
+        let mut since = self.absent_since.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in settings.map(|setting| &setting.name) {
+            if self.plugin(name).is_some() {
+                since.remove(name);
+            } else {
+                since.entry(name.clone()).or_insert(now);
+            }
+        }
+    }
+
+    /// None: the plugin takes calls.
+    #[must_use]
+    pub fn absence(&self, name: &str) -> Option<Absence> {
+        if self.plugin(name).is_some() {
+            return None;
+        }
+        let settings = self.settings.load();
+        let setting = settings.iter().find(|setting| setting.name == name);
+        let (reason, fix) = match setting.map(|setting| describe(setting, self.plugins.load().state(name).as_ref())) {
+            None => (
+                "plugins.toml has no entry for it.".to_owned(),
+                "Put its entry back into plugins.toml.",
+            ),
+            Some(body) if body.state == "disabled" => (
+                "its entry in plugins.toml has `enabled = false`.".to_owned(),
+                "Set `enabled = true` in its entry of plugins.toml.",
+            ),
+            Some(body) if body.state == "loading" => ("it is being loaded.".to_owned(), "Wait some seconds."),
+            Some(body) => (
+                body.reason.unwrap_or_else(|| "it is refused.".to_owned()),
+                "Mend what the cause names; `mantle check` proves it.",
+            ),
+        };
+        let since = self.absent_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = since.get(name).copied().unwrap_or(self.started_at);
+        Some(Absence { reason, since, fix })
     }
 
     /// The version of this plugin that takes calls.

@@ -17,7 +17,8 @@ use mantle_model::inbound::Notice;
 use mantle_model::secret::Secret;
 use mantle_sandbox::{Shelf, ShelfError, Template};
 use mantle_store::StoreError;
-use mantle_store::directory::{Channel, ChannelChange, Platform, Workspace, WorkspaceChange};
+use mantle_store::directory::{Channel, ChannelChange, ChannelStatus, Platform, Workspace, WorkspaceChange};
+use mantle_web::api::channels::Condition;
 use mantle_web::api::plugins::PluginBody;
 use mantle_web::api::templates::{TemplateBody, TemplateButtonBody};
 use mantle_web::desk::{ChannelDraft, ChannelEdit, Configuration, Desk, DeskError, OpenFile, WorkspaceEdit};
@@ -100,6 +101,41 @@ impl Desk for HostDesk {
 
     fn notices(&self, channel: &Channel) -> Vec<Notice> {
         self.flow.notices(channel)
+    }
+
+    fn condition(&self, channel: &Channel, heard: bool) -> Condition {
+        if let Some(absence) = self.catalog.absence(&channel.plugin) {
+            return Condition {
+                status: ChannelStatus::Offline,
+                cause: Some(format!(
+                    "The connector `{}` is not loaded: {}",
+                    channel.plugin, absence.reason
+                )),
+                since: absence.since,
+                next_step: Some(format!(
+                    "{} The channel comes back by itself; what customers write meanwhile is kept.",
+                    absence.fix
+                )),
+            };
+        }
+        let plugin = self.catalog.plugin(&channel.plugin);
+        let to_enter = plugin.is_some_and(|plugin| match channel.status {
+            ChannelStatus::PendingVerification => !plugin.registers_webhook() || !plugin.abilities().lifecycle,
+            ChannelStatus::Connected => !plugin.registers_webhook() && plugin.abilities().lifecycle && !heard,
+            _ => false,
+        });
+        Condition {
+            status: channel.status,
+            cause: channel.status_cause.clone(),
+            since: channel.status_since,
+            next_step: to_enter.then(|| {
+                format!(
+                    "Enter this hook address at the provider: {}. The first message or event that comes there proves \
+                     the channel.",
+                    self.flow.hook_url(channel)
+                )
+            }),
+        }
     }
 
     async fn connect_channel(&self, draft: ChannelDraft) -> Result<Channel, DeskError> {

@@ -1,5 +1,7 @@
 //! Connecting, checking, changing and archiving channels.
 
+mod account;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +10,11 @@ use mantle_inbox::InboxError;
 use mantle_model::clock::Time;
 use mantle_model::failure::{Cause, Failure};
 use mantle_model::ids::{ChannelId, WorkspaceId};
+use mantle_model::inbound::Notice;
 use mantle_model::secret::{Secret, Secrets};
-use mantle_sandbox::{CallError, Health, HealthReport, ProviderAccount};
+use mantle_sandbox::{CallError, Health, HealthReport};
+use mantle_store::StoreError;
 use mantle_store::directory::{Channel, ChannelChange, ChannelSettings, ChannelStatus, Platform, Workspace};
-use mantle_store::{Conflict, StoreError};
 
 use crate::connector::Connector;
 use crate::gates::Key;
@@ -101,7 +104,7 @@ pub async fn connect(flow: &Flow, new: NewChannel) -> Result<Arc<Channel>, Chann
         return Err(ChannelError::WrongInbox { plugin });
     }
     let mut channel = draft(flow, &*plugin, &workspace, &new)?;
-    let account = identify(flow, &*plugin, &channel).await?;
+    let account = account::identify(flow, &*plugin, &channel).await?;
     if let Some(url) = account.foreign_webhook.as_ref().filter(|url| !is_ours(flow, url))
         && !new.take_over
     {
@@ -112,12 +115,12 @@ pub async fn connect(flow: &Flow, new: NewChannel) -> Result<Arc<Channel>, Chann
     if channel.name.is_empty() {
         channel.name.clone_from(&channel.external_name);
     }
-    reserve(flow, &channel).await?;
+    account::reserve(flow, &*plugin, &channel).await?;
     match wire(flow, &*plugin, &workspace, &channel).await {
-        Ok(report) => {
+        Ok((told, notices)) => {
             let change = ChannelChange {
-                status: Some((status(report.health), cause(&report))),
-                notices: Some(report.notices),
+                status: Some(told),
+                notices: Some(notices),
                 ..ChannelChange::default()
             };
             change_channel(flow, channel.id, change).await
@@ -203,59 +206,31 @@ fn generated(length: usize) -> Result<Secret, ChannelError> {
     Ok(Secret::new(letters.collect()))
 }
 
-async fn identify(flow: &Flow, plugin: &dyn Connector, channel: &Channel) -> Result<ProviderAccount, ChannelError> {
-    if !plugin.abilities().lifecycle {
-        // Nothing can be proven; the channel stands for itself.
-        return Ok(ProviderAccount {
-            external_id: channel.id.to_string(),
-            name: plugin.title().to_owned(),
-            foreign_webhook: None,
-        });
-    }
-    let identified = plugin.identify(&flow.context(channel, plugin)).await;
-    identified.map_err(|error| refused(plugin, error))
-}
-
-/// From here on the provider's hooks find the channel, and nobody else gets the account.
-async fn reserve(flow: &Flow, channel: &Channel) -> Result<(), ChannelError> {
-    match flow.store().create_channel(channel).await {
-        Ok(()) => Ok(flow.refresh().await?),
-        Err(StoreError::Conflict(Conflict::Account { by, workspace })) => {
-            let directory = flow.directory();
-            let named = directory
-                .channel(by)
-                .map_or_else(|| by.to_string(), |found| found.name.clone());
-            let inside = directory.workspace(workspace);
-            Err(ChannelError::Taken {
-                account: channel.external_name.clone(),
-                channel: named,
-                workspace: inside.map_or_else(|| workspace.to_string(), |found| found.name.clone()),
-            })
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// The inbox's attributes, then the provider's webhook.
 async fn wire(
     flow: &Flow,
     plugin: &dyn Connector,
     workspace: &Workspace,
     channel: &Channel,
-) -> Result<HealthReport, ChannelError> {
+) -> Result<((ChannelStatus, Option<String>), Vec<Notice>), ChannelError> {
     let inbox = flow.inbox(workspace.platform).ok_or(ChannelError::NotFound("inbox"))?;
     inbox
         .prepare_channel(&access(workspace), &flow.label(channel))
         .await
         .map_err(inbox_refused)?;
     if !plugin.abilities().lifecycle {
-        return Ok(HealthReport {
-            health: Health::Connected,
-            notices: Vec::new(),
-        });
+        return Ok((account::unproven(), Vec::new()));
     }
     let connected = plugin.connect(&flow.context(channel, plugin)).await;
-    connected.map_err(|error| refused(plugin, error))
+    let report = connected.map_err(|error| refused(plugin, error))?;
+    Ok(((status(report.health), cause(&report)), report.notices))
+}
+
+/// A genuine hook came: what proves an account that the connector cannot ask for.
+pub(crate) async fn heard_from(flow: &Flow, plugin: &dyn Connector, channel: &Channel) {
+    if channel.status == ChannelStatus::PendingVerification && !plugin.abilities().lifecycle {
+        set_status(flow, channel, (ChannelStatus::Connected, None)).await;
+    }
 }
 
 /// Changes what an operator may change, and shows it everywhere.
@@ -306,7 +281,8 @@ pub async fn change_fields(
         secrets: secrets.clone(),
         ..(*channel).clone()
     };
-    let account = identify(flow, &*plugin, &proposed).await?;
+    let account = account::identify(flow, &*plugin, &proposed).await?;
+    let _turn = account::enter(flow, &*plugin, &proposed).await?;
     if plugin.abilities().lifecycle && account.external_id != channel.external_id {
         let message = format!("These belong to {}. Connect it as a channel of its own.", account.name);
         return Err(ChannelError::Provider(Cause::new("other-account", message)));
@@ -315,6 +291,9 @@ pub async fn change_fields(
         fields: Some(fields),
         secrets: Some(secrets),
         external_name: plugin.abilities().lifecycle.then_some(account.name),
+        // Nobody can be asked about new credentials: the next genuine hook tells.
+        status: (!plugin.abilities().lifecycle && channel.status == ChannelStatus::Disconnected)
+            .then(account::unproven),
         ..ChannelChange::default()
     };
     // Before the provider is told: a hook that it signs with the new ones is proven from the first on.

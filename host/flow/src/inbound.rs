@@ -31,7 +31,7 @@ use mantle_store::intake::{NewEvent, NewReceipt, Origin, ReceiptState, Unparsed}
 use crate::connector::Connector;
 use crate::job::{Job, Stop, Turn};
 use crate::payload::InPayload;
-use crate::{Flow, HookAnswer, outbound};
+use crate::{Flow, HookAnswer, channels, outbound};
 
 /// When a hook that could not be read is tried again first; each further wait is twice as long.
 const REPARSE_WAIT: Duration = Duration::from_secs(10);
@@ -107,7 +107,9 @@ async fn take(flow: &Flow, hook: Hook, plugin_name: &str, channel: Option<Channe
         Ok(inbound) => {
             let answer = HookAnswer::plain(inbound.answer.clone().unwrap_or_else(|| plugin.default_answer()));
             let (state, events) = sort(flow, &*plugin, &channel, &hook, inbound);
-            keep(flow, &channel, hook, state, events, answer).await
+            let answer = keep(flow, &channel, hook, state, events, answer).await;
+            channels::heard_from(flow, &*plugin, &channel).await;
+            answer
         }
         Err(error) => {
             tracing::warn!(channel.id = %channel.id, %error, "A hook could not be read and is kept for later");
@@ -317,7 +319,10 @@ async fn reading(flow: &Flow, channel: &Arc<Channel>, hook: &Hook, tries: u32) -
         return (ReceiptState::Parked { problem }, Vec::new());
     };
     match read(flow, &*plugin, channel, (&context, hook)).await {
-        Ok(inbound) => sort(flow, &*plugin, channel, hook, inbound),
+        Ok(inbound) => {
+            channels::heard_from(flow, &*plugin, channel).await;
+            sort(flow, &*plugin, channel, hook, inbound)
+        }
         Err(error) => (unread(flow, tries, error.to_string()), Vec::new()),
     }
 }

@@ -10,6 +10,7 @@ mod plan;
 mod reply;
 pub mod resend;
 mod send;
+mod signature;
 mod spacing;
 pub(crate) mod window;
 pub(crate) mod words;

@@ -101,10 +101,21 @@ pub enum GroupPolicy {
     Group,
 }
 
+/// What stands below a teammate's words when the customer reads them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signature {
+    #[default]
+    None,
+    /// The teammate's name in the inbox, as a last line.
+    Name,
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ChannelSettings {
     pub groups: GroupPolicy,
+    pub signature: Signature,
 }
 
 #[derive(Debug, Clone)]

@@ -12,6 +12,7 @@ mod input;
 pub mod messages;
 mod parked;
 pub mod plugins;
+pub mod receipts;
 pub mod templates;
 pub mod workspaces;
 
@@ -67,6 +68,7 @@ pub(crate) fn routes() -> Vec<Route> {
         route(MethodFilter::GET, "/messages", messages::list),
         route(MethodFilter::GET, "/messages/{id}", messages::trace),
         route(MethodFilter::POST, "/messages/{id}/replay", messages::replay),
+        route(MethodFilter::GET, "/receipts/{id}", receipts::one),
         route(MethodFilter::GET, "/plugins", plugins::list),
     ]
 }

@@ -13,6 +13,7 @@ use mantle_model::inbound::Notice;
 use mantle_model::secret::Secret;
 use mantle_store::directory::{Channel, ChannelSettings, Workspace, WorkspaceSettings};
 
+use crate::api::channels::Condition;
 use crate::api::plugins::PluginBody;
 use crate::api::templates::TemplateBody;
 
@@ -112,6 +113,9 @@ pub trait Desk: Send + Sync {
     fn hook_url(&self, channel: &Channel) -> String;
     /// What the host itself has to say of the channel, beside its stored notices.
     fn notices(&self, channel: &Channel) -> Vec<Notice>;
+    /// How the channel fares now: what is stored, and whether its connector is here. `heard`: something has come from
+    /// its provider already.
+    fn condition(&self, channel: &Channel, heard: bool) -> Condition;
 
     async fn connect_channel(&self, draft: ChannelDraft) -> Result<Channel, DeskError>;
     async fn edit_channel(&self, id: ChannelId, edit: ChannelEdit) -> Result<Channel, DeskError>;

@@ -40,9 +40,11 @@ pub(super) async fn bring(job: &Job<'_>, told: &[ReplyFile], capabilities: &Capa
             }
             Err(Lost::TooLarge) => brought.left_out.push(too_large(job, capabilities, file)),
             Err(Lost::Refused(why)) => {
-                brought
-                    .left_out
-                    .push(format!("{} could not be read: {}", file.name, note::sentence(&why)));
+                brought.left_out.push(format!(
+                    "{} could not be read: {} Send it again, or share a link.",
+                    file.name,
+                    note::sentence(&why)
+                ));
             }
         }
     }
@@ -107,7 +109,9 @@ fn kept(job: &Job<'_>, step: &str, file: &File) -> Effect {
 fn surely_too_large(job: &Job<'_>, capabilities: &Capabilities, file: &ReplyFile) -> Option<String> {
     let (bytes, content_type) = (file.bytes?, file.content_type.as_deref()?);
     match capabilities.attachment_kind(content_type, bytes) {
-        Err(unfit @ Unfit::TooLarge { .. }) => Some(unfit_line(&job.label.title, &file.name, bytes, &unfit)),
+        Err(unfit @ Unfit::TooLarge { .. }) => {
+            Some(unfit_line(&job.label.title, &file.name, (bytes, capabilities), &unfit))
+        }
         Err(Unfit::Refused { .. } | Unfit::NoRule) | Ok(_) => None,
     }
 }
@@ -119,5 +123,5 @@ fn too_large(job: &Job<'_>, capabilities: &Capabilities, file: &ReplyFile) -> St
     let unfit = unfit.unwrap_or(Unfit::TooLarge {
         max_bytes: FILE_BYTES_MAX,
     });
-    unfit_line(&job.label.title, &file.name, bytes, &unfit)
+    unfit_line(&job.label.title, &file.name, (bytes, capabilities), &unfit)
 }

@@ -9,6 +9,9 @@ use super::words;
 use crate::job::digest;
 use crate::note;
 
+/// A note names so many types of files at most: more would hide the sentence's end.
+const TYPES_SHOWN_MAX: usize = 20;
+
 /// One provider message of a reply.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Unit {
@@ -32,7 +35,9 @@ pub(super) fn plan(title: &str, capabilities: &Capabilities, words: &RichText, f
     for file in files {
         match capabilities.attachment_kind(&file.content_type, file.bytes) {
             Ok(kind) => fitting.push((file.clone(), kind)),
-            Err(unfit) => plan.left_out.push(unfit_line(title, &file.name, file.bytes, &unfit)),
+            Err(unfit) => plan
+                .left_out
+                .push(unfit_line(title, &file.name, (file.bytes, capabilities), &unfit)),
         }
     }
     let mut caption = fitting
@@ -72,19 +77,53 @@ fn caption(capabilities: &Capabilities, words: &RichText, kind: AttachmentKind) 
     (text::measure(&rendered.text, capabilities.text.unit) <= rule.limit).then_some(rendered)
 }
 
-/// Why the channel does not take a file.
-pub(super) fn unfit_line(title: &str, name: &str, bytes: u64, unfit: &Unfit) -> String {
+/// Why the channel does not take a file, and what to do instead.
+pub(super) fn unfit_line(
+    title: &str,
+    name: &str,
+    (bytes, capabilities): (u64, &Capabilities),
+    unfit: &Unfit,
+) -> String {
     match unfit {
-        Unfit::TooLarge { max_bytes } => {
-            format!(
-                "{name} ({}) is larger than {title} allows ({})",
-                note::size(bytes),
-                note::size(*max_bytes)
-            )
+        Unfit::TooLarge { max_bytes } => format!(
+            "{name} ({}) is larger than {title} allows ({}). Send a smaller file, or share a link.",
+            note::size(bytes),
+            note::size(*max_bytes)
+        ),
+        Unfit::Refused { why } => format!("{name}: {} Or share a link.", note::sentence(why)),
+        Unfit::NoRule if capabilities.attachments.is_empty() => {
+            format!("{name}: {title} does not take files. Share a link instead.")
         }
-        Unfit::Refused { why } => format!("{name}: {}", note::sentence(why)),
-        Unfit::NoRule => format!("{name}: {title} does not take files of this type."),
+        Unfit::NoRule => format!(
+            "{name}: {title} does not take files of this type. Send it as {}, or share a link.",
+            taken(capabilities)
+        ),
     }
+}
+
+/// The types that the channel takes, in the manifest's order.
+fn taken(capabilities: &Capabilities) -> String {
+    let mut types: Vec<&str> = Vec::new();
+    for name in capabilities.attachments.iter().flat_map(|rule| &rule.types) {
+        if !types.contains(&name.as_str()) {
+            types.push(name);
+        }
+    }
+    let shown = types.len().min(TYPES_SHOWN_MAX);
+    let last = if types.len() > shown {
+        "another type that it takes"
+    } else {
+        types[shown - 1]
+    };
+    let before = if types.len() > shown {
+        &types[..shown]
+    } else {
+        &types[..shown - 1]
+    };
+    if before.is_empty() {
+        return last.to_owned();
+    }
+    format!("{} or {last}", before.join(", "))
 }
 
 #[cfg(test)]
@@ -184,7 +223,7 @@ mod tests {
             file("a.png", "image/png", 5_300_000),
             file("c.pdf", "application/pdf", 9),
         );
-        let line = "a.png (5.3 MB) is larger than Shop allows (5 MB)";
+        let line = "a.png (5.3 MB) is larger than Shop allows (5 MB). Send a smaller file, or share a link.";
         check("Hi", &[large, pdf], &["Hi", "c.pdf"], &[line]);
     }
 
@@ -192,10 +231,37 @@ mod tests {
     fn at_6_refused_kinds_are_named_with_their_reason() {
         let (gif, zip) = (file("a.gif", "image/gif", 9), file("b.zip", "application/zip", 9));
         let lines = [
-            "a.gif: No GIF images. Send it as a video.",
-            "b.zip: Shop does not take files of this type.",
+            "a.gif: No GIF images. Send it as a video. Or share a link.",
+            "b.zip: Shop does not take files of this type. Send it as image/* or application/pdf, or share a link.",
         ];
         check("Hi", &[gif, zip], &["Hi"], &lines);
+    }
+
+    #[test]
+    fn at_6_a_channel_without_files_and_one_with_many_types_say_so() {
+        let line = |types: Vec<String>| {
+            let rules = types.into_iter().map(|kind| AttachmentRule {
+                kind: AttachmentKind::Document,
+                types: vec![kind],
+                max_bytes: 9,
+            });
+            let capabilities = Capabilities {
+                attachments: rules.collect(),
+                ..capabilities()
+            };
+            unfit_line("Shop", "b.zip", (1, &capabilities), &Unfit::NoRule)
+        };
+        assert_eq!(
+            line(Vec::new()),
+            "b.zip: Shop does not take files. Share a link instead."
+        );
+        let one = line(vec!["text/csv".into(), "text/csv".into()]);
+        assert!(one.ends_with("Send it as text/csv, or share a link."), "{one}");
+        let many = line((0..TYPES_SHOWN_MAX + 1).map(|number| format!("x/{number}")).collect());
+        assert!(
+            many.ends_with("x/19 or another type that it takes, or share a link."),
+            "{many}"
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ use mantle_store::people::Identity;
 use super::files;
 use super::plan::{self, Plan};
 use super::send::{self, Outcome};
-use super::{window, words};
+use super::{signature, window, words};
 use crate::connector::Connector;
 use crate::job::{Job, Stop, Turn, text_fingerprint};
 use crate::payload::{ReplyTold, doubt_step, send_step};
@@ -44,15 +44,17 @@ pub(super) async fn forward(job: &Job<'_>, told: &ReplyTold) -> Result<Turn, Sto
         });
     }
     let Some(plugin) = job.flow.plugin(&job.channel.plugin) else {
+        let cause = Cause::new("connector-away", "The connector of this channel is not loaded.");
         return Ok(held(
             job,
             told,
-            "connector-away",
-            "The connector of this channel is not loaded.",
+            cause,
+            "Have the connector brought back as the channel's page says",
         ));
     };
     if job.channel.status == ChannelStatus::Disconnected {
-        return Ok(held(job, told, "disconnected", "The channel is disconnected."));
+        let cause = Cause::new("disconnected", "The channel is disconnected.");
+        return Ok(held(job, told, cause, "Reconnect the channel"));
     }
     let reply = match read(job, told).await? {
         Read::Reply(reply) => reply,
@@ -62,8 +64,9 @@ pub(super) async fn forward(job: &Job<'_>, told: &ReplyTold) -> Result<Turn, Sto
     if let Some(refusal) = window::barred(plugin.capabilities(), &identity, job.now()) {
         return Ok(refused(job, told, &words::quoted(&told.text), &refusal, Vec::new()));
     }
+    let words = signature::signed(job.channel.settings.signature, reply.words, &reply.author);
     let brought = files::bring(job, &reply.files, plugin.capabilities()).await?;
-    let mut plan = plan::plan(&job.label.title, plugin.capabilities(), &reply.words, &brought.files);
+    let mut plan = plan::plan(&job.label.title, plugin.capabilities(), &words, &brought.files);
     plan.left_out.splice(0..0, brought.left_out);
     if plan.units.is_empty() && plan.left_out.is_empty() {
         return Ok(Turn::ignored("empty"));
@@ -93,8 +96,9 @@ async fn set_aside(job: &Job<'_>, told: &ReplyTold) -> Result<Option<Turn>, Stop
     Ok(None)
 }
 
-/// The reply's words and files.
+/// The reply's author, words and files.
 struct Content {
+    author: Author,
     words: RichText,
     files: Vec<ReplyFile>,
 }
@@ -107,8 +111,14 @@ enum Read {
 async fn read(job: &Job<'_>, told: &ReplyTold) -> Result<Read, Stop> {
     match job.inbox.fetch_reply(&job.access, &told.conversation, &told.part).await {
         Ok(Fetched::Reply(reply)) => {
-            let Reply { text, attachments, .. } = *reply;
+            let Reply {
+                author,
+                text,
+                attachments,
+                ..
+            } = *reply;
             Ok(Read::Reply(Content {
+                author,
                 words: text,
                 files: attachments,
             }))
@@ -121,6 +131,7 @@ async fn read(job: &Job<'_>, told: &ReplyTold) -> Result<Read, Stop> {
             counts: Attempt::Counts,
         })),
         Ok(Fetched::Missing) | Err(InboxError::ConversationGone) => Ok(Read::Reply(Content {
+            author: told.author.clone(),
             words: RichText::plain(told.text.clone()),
             files: Vec::new(),
         })),
@@ -233,14 +244,14 @@ fn refused(job: &Job<'_>, told: &ReplyTold, what: &str, refusal: &Refusal, mut c
 }
 
 /// Waits for the channel to come back, but not for ever.
-fn held(job: &Job<'_>, told: &ReplyTold, code: &str, message: &str) -> Turn {
+fn held(job: &Job<'_>, told: &ReplyTold, cause: Cause, mend: &str) -> Turn {
     if job.now().since(job.event.accepted_at) < HELD_MAX {
-        return Turn::wait(HELD_WAIT, code, message);
+        return Turn::wait(HELD_WAIT, &cause.code, &cause.message);
     }
     let refusal = Refusal {
         reason: Reason::Account,
-        cause: Cause::new(code, message),
-        next_step: Some("Reconnect the channel, then send the reply again.".into()),
+        cause,
+        next_step: Some(format!("{mend}, then send the reply again.")),
     };
     refused(job, told, &words::quoted(&told.text), &refusal, Vec::new())
 }

@@ -481,7 +481,10 @@ impl World {
     /// A second line of the same workspace, known to both hosts.
     pub async fn another_channel(&self) -> ChannelId {
         let workspace = self.flow.directory().channel(self.channel).unwrap().workspace;
-        let channel = channels::connect(&self.flow, line(workspace)).await.unwrap().id;
+        let mut another = line(workspace);
+        // The connector identifies nobody: other values are another account.
+        another.fields.insert("line".into(), "second".into());
+        let channel = channels::connect(&self.flow, another).await.unwrap().id;
         self.other_host.refresh().await.unwrap();
         channel
     }

@@ -6,7 +6,8 @@ use mantle_model::ids::{ChannelId, WorkspaceId};
 use mantle_model::inbound::{Notice, NoticeLevel};
 use mantle_model::secret::{Secret, Secrets};
 use mantle_store::directory::{
-    ChannelChange, ChannelSettings, ChannelStatus, GroupPolicy, WorkspaceChange, WorkspaceSettings, WorkspaceStatus,
+    ChannelChange, ChannelSettings, ChannelStatus, GroupPolicy, Signature, WorkspaceChange, WorkspaceSettings,
+    WorkspaceStatus,
 };
 use mantle_store::{Conflict, StoreError};
 
@@ -121,6 +122,7 @@ pub async fn changes_touch_what_they_name(desk: &Desk<'_>) {
         notices: Some(vec![notice.clone()]),
         settings: Some(ChannelSettings {
             groups: GroupPolicy::Group,
+            signature: Signature::Name,
         }),
         refused_groups: 2,
         ..ChannelChange::default()

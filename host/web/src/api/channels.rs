@@ -6,9 +6,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use mantle_model::clock::Time;
 use mantle_model::inbound::NoticeLevel;
 use mantle_model::secret::Secret;
-use mantle_store::directory::{Channel, ChannelSettings, ChannelStatus, GroupPolicy};
+use mantle_store::directory::{Channel, ChannelSettings, ChannelStatus, GroupPolicy, Signature};
+use mantle_store::upkeep::HookFilter;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -20,6 +22,8 @@ use crate::desk::{ChannelDraft, ChannelEdit};
 
 /// A name is shown in lists, in characters.
 const NAME_CHARS_MAX: usize = 200;
+/// Parked hooks are counted up to here: a channel's page must not read without end.
+const PARKED_COUNTED_MAX: u32 = 200;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -37,7 +41,7 @@ pub struct ConnectChannel {
     #[serde(default)]
     take_over: bool,
     #[serde(default)]
-    settings: Option<ChannelSettingsBody>,
+    settings: ChannelSettingsEdit,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -47,15 +51,31 @@ pub struct EditChannel {
     /// Only the fields that change.
     #[serde(default)]
     fields: BTreeMap<String, String>,
-    settings: Option<ChannelSettingsBody>,
+    #[serde(default)]
+    settings: ChannelSettingsEdit,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ChannelSettingsBody {
     /// `refuse`: group messages make no conversation. `group`: one conversation for each group.
     #[schema(example = "refuse")]
     groups: GroupsWord,
+    /// What the customer reads below a teammate's words. `none`: nothing. `name`: the teammate's name in the inbox as
+    /// a last line, `— Ann`. It counts into the channel's text limit; bots and files without words are not signed.
+    #[schema(example = "none")]
+    signature: SignatureWord,
+}
+
+/// Settings to change; what is left out stays, or has its default on a new channel.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ChannelSettingsEdit {
+    /// `refuse` (default) or `group`
+    #[schema(example = "refuse")]
+    groups: Option<GroupsWord>,
+    /// `none` (default) or `name`
+    #[schema(example = "name")]
+    signature: Option<SignatureWord>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
@@ -63,6 +83,13 @@ pub struct ChannelSettingsBody {
 pub enum GroupsWord {
     Refuse,
     Group,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SignatureWord {
+    None,
+    Name,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -81,7 +108,8 @@ pub struct ChannelBody {
     status_cause: Option<String>,
     /// RFC 3339.
     status_since: String,
-    /// What a person can do, when the channel is not connected.
+    /// What a person can do: when the channel is not connected, or when `hook_url` is still to be entered at the
+    /// provider.
     next_step: Option<String>,
     /// What the provider calls.
     hook_url: String,
@@ -110,6 +138,16 @@ pub struct NoticeBody {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ChannelList {
     channels: Vec<ChannelBody>,
+}
+
+/// How a channel fares, seen from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    pub status: ChannelStatus,
+    pub cause: Option<String>,
+    pub since: Time,
+    /// None: what people do at this status anyway.
+    pub next_step: Option<String>,
 }
 
 /// The words of the product for a status.
@@ -141,8 +179,11 @@ fn next_step(status: ChannelStatus) -> Option<&'static str> {
 async fn body(front: &Front, channel: Channel) -> Result<ChannelBody, ApiError> {
     let (inbound, outbound) = front.store.last_traffic(channel.id).await?;
     let hook_url = front.desk.hook_url(&channel);
-    let hint = groups_hint(&channel);
+    let hints = groups_hint(&channel)
+        .into_iter()
+        .chain(parked_hint(front, &channel).await?);
     let seen_here = front.desk.notices(&channel);
+    let condition = front.desk.condition(&channel, inbound.is_some());
     let name = [&channel.name, &channel.external_name, &channel.external_id]
         .into_iter()
         .find(|name| !name.is_empty())
@@ -155,19 +196,16 @@ async fn body(front: &Front, channel: Channel) -> Result<ChannelBody, ApiError> 
         name,
         external_id: channel.external_id,
         external_name: channel.external_name,
-        status: status_word(channel.status).to_owned(),
-        status_cause: channel.status_cause,
-        status_since: channel.status_since.to_string(),
-        next_step: next_step(channel.status).map(str::to_owned),
+        status: status_word(condition.status).to_owned(),
+        status_cause: condition.cause,
+        status_since: condition.since.to_string(),
+        next_step: condition
+            .next_step
+            .or_else(|| next_step(condition.status).map(str::to_owned)),
         hook_url,
         fields: channel.fields,
         secrets: channel.secrets.names().map(str::to_owned).collect(),
-        settings: ChannelSettingsBody {
-            groups: match channel.settings.groups {
-                GroupPolicy::Refuse => GroupsWord::Refuse,
-                GroupPolicy::Group => GroupsWord::Group,
-            },
-        },
+        settings: settings_body(&channel.settings),
         notices: channel
             .notices
             .into_iter()
@@ -181,7 +219,7 @@ async fn body(front: &Front, channel: Channel) -> Result<ChannelBody, ApiError> 
                 code: notice.cause.code,
                 message: notice.cause.message,
             })
-            .chain(hint)
+            .chain(hints)
             .collect(),
         refused_groups: channel.refused_groups,
         last_inbound_at: inbound.map(|at| at.to_string()),
@@ -205,11 +243,63 @@ fn groups_hint(channel: &Channel) -> Option<NoticeBody> {
     })
 }
 
-fn settings(body: &ChannelSettingsBody) -> ChannelSettings {
+/// Says how many hooks of the channel wait for a person, and how they are looked at.
+async fn parked_hint(front: &Front, channel: &Channel) -> Result<Option<NoticeBody>, ApiError> {
+    let parked = front
+        .store
+        .hooks(&HookFilter {
+            parked: true,
+            channel: Some(channel.id),
+            limit: PARKED_COUNTED_MAX,
+            ..HookFilter::default()
+        })
+        .await?
+        .len();
+    if parked == 0 {
+        return Ok(None);
+    }
+    let more = if parked == PARKED_COUNTED_MAX as usize {
+        " or more"
+    } else {
+        ""
+    };
+    Ok(Some(NoticeBody {
+        level: "warning".to_owned(),
+        code: "hooks-parked".to_owned(),
+        message: format!(
+            "{parked}{more} of the provider's calls could not be read, or not as a whole, and are kept. \
+             `mantle dead list --channel {}` shows them; after the connector was mended, `mantle dead replay <id>` \
+             reads one again.",
+            channel.id
+        ),
+    }))
+}
+
+fn settings_body(settings: &ChannelSettings) -> ChannelSettingsBody {
+    ChannelSettingsBody {
+        groups: match settings.groups {
+            GroupPolicy::Refuse => GroupsWord::Refuse,
+            GroupPolicy::Group => GroupsWord::Group,
+        },
+        signature: match settings.signature {
+            Signature::None => SignatureWord::None,
+            Signature::Name => SignatureWord::Name,
+        },
+    }
+}
+
+/// The present settings with these changes.
+fn settings(present: &ChannelSettings, edit: &ChannelSettingsEdit) -> ChannelSettings {
     ChannelSettings {
-        groups: match body.groups {
-            GroupsWord::Refuse => GroupPolicy::Refuse,
-            GroupsWord::Group => GroupPolicy::Group,
+        groups: match edit.groups {
+            None => present.groups.clone(),
+            Some(GroupsWord::Refuse) => GroupPolicy::Refuse,
+            Some(GroupsWord::Group) => GroupPolicy::Group,
+        },
+        signature: match edit.signature {
+            None => present.signature,
+            Some(SignatureWord::None) => Signature::None,
+            Some(SignatureWord::Name) => Signature::Name,
         },
     }
 }
@@ -253,7 +343,7 @@ pub(super) async fn connect(
         name: name(&draft.name)?,
         fields: fields(draft.fields),
         take_over: draft.take_over,
-        settings: draft.settings.as_ref().map(settings).unwrap_or_default(),
+        settings: settings(&ChannelSettings::default(), &draft.settings),
     };
     let channel = front.desk.connect_channel(draft).await?;
     Ok((StatusCode::CREATED, Json(body(&front, channel).await?)))
@@ -310,7 +400,7 @@ pub(super) async fn edit(
     let edit = ChannelEdit {
         name: edit.name.as_deref().map(name).transpose()?,
         fields: fields(edit.fields),
-        settings: edit.settings.as_ref().map(settings),
+        settings: Some(settings(&channel.settings, &edit.settings)),
     };
     let channel = front.desk.edit_channel(channel.id, edit).await?;
     Ok(Json(body(&front, channel).await?))

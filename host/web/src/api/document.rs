@@ -6,7 +6,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
-use super::{channels, error, messages, plugins, templates, workspaces};
+use super::{channels, error, messages, plugins, receipts, templates, workspaces};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -34,6 +34,7 @@ use super::{channels, error, messages, plugins, templates, workspaces};
         messages::list,
         messages::trace,
         messages::replay,
+        receipts::one,
         plugins::list,
     ),
     components(schemas(error::ErrorBody)),

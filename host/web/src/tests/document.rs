@@ -176,6 +176,8 @@ async fn answers_about_channels_messages_and_plugins_fit_the_document() {
     contract.check("get", "/api/v1/messages/{id}", &none);
     let replay = host.call("POST /api/v1/messages/msg_0000000000009_1/replay", "").await;
     contract.check("post", "/api/v1/messages/{id}/replay", &replay);
+    let none = host.call("GET /api/v1/receipts/rcp_0000000000009", "").await;
+    contract.check("get", "/api/v1/receipts/{id}", &none);
     contract.check("get", "/api/v1/plugins", &host.call("GET /api/v1/plugins", "").await);
     contract.check(
         "delete",

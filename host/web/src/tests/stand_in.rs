@@ -28,6 +28,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
+use crate::api::channels::Condition;
 use crate::api::plugins::{FieldBody, PluginBody};
 use crate::api::templates::{TemplateBody, TemplateButtonBody};
 use crate::desk::{ChannelDraft, ChannelEdit, Configuration, Desk, DeskError, OpenFile, WorkspaceEdit};
@@ -196,6 +197,15 @@ impl Desk for TestDesk {
 
     fn notices(&self, _channel: &Channel) -> Vec<Notice> {
         Vec::new()
+    }
+
+    fn condition(&self, channel: &Channel, _heard: bool) -> Condition {
+        Condition {
+            status: channel.status,
+            cause: channel.status_cause.clone(),
+            since: channel.status_since,
+            next_step: None,
+        }
     }
 
     async fn connect_channel(&self, draft: ChannelDraft) -> Result<Channel, DeskError> {

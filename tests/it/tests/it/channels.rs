@@ -41,9 +41,11 @@ async fn assert_refused(bridge: &Bridge, workspace: &str, plugin: &str, asked: (
 }
 
 mod accounts;
+mod away;
 mod credentials;
 mod secrets;
 mod statuses;
+mod unproven;
 
 fn with(mut fields: Value, name: &str, value: &str) -> Value {
     fields[name] = json!(value);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use http::Method;
 use mantle_it::{Bridge, text};
-use mantle_world::{Fault, intercom, whatsapp};
+use mantle_world::{Fault, intercom, samples, whatsapp};
 use serde_json::{Value, json};
 
 const WA_ID: &str = "353888888999";
@@ -138,6 +138,62 @@ async fn out_5_a_teammates_reply_stays_theirs_and_notes_come_from_the_assignee()
     second.assigns(&id, Some(SECOND)).await;
     bridge.quiet().await?;
     assert_eq!(note_for(&bridge, &id, "assigned to Ben").await?, SECOND);
+    bridge.assert_lawful()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn out_5_the_customer_reads_the_teammates_name_where_the_channel_says_so() -> Result<()> {
+    /// Of one message, in UTF-16 units: the manifest has the source.
+    const LIMIT: usize = 4096;
+    let (bridge, channel) = Bridge::with_telegram().await?;
+    let second = bridge.workspace().add_admin(SECOND, "Ben Okafor", true);
+    bridge.advance(Duration::from_secs(120));
+    let customer = bridge.telegram_customer(5_550_001_234);
+    customer.writes("Hello").await;
+    bridge.quiet().await?;
+    let id = bridge.only_conversation()?.id;
+    let path = format!("/api/v1/channels/{}", channel.id);
+    let edit = json!({"settings": {"groups": "group"}});
+    assert_eq!(bridge.api(Method::PATCH, &path, Some(&edit)).await?.0, 200);
+    second.replies(&id, "<p>unsigned</p>", &[]).await;
+    bridge.quiet().await?;
+
+    let edit = json!({"settings": {"signature": "name"}});
+    let (status, answer) = bridge.api(Method::PATCH, &path, Some(&edit)).await?;
+    let expected = json!({"groups": "group", "signature": "name"});
+    assert_eq!(
+        (status, &answer["settings"]),
+        (200, &expected),
+        "what was left out stays"
+    );
+    second.replies(&id, "<p>Hi <b>you</b></p>", &[]).await;
+    bridge.teammate().replies(&id, "<p>And I</p>", &[]).await;
+    bridge.workspace().bot().replies(&id, "<p>I am a bot</p>", &[]).await;
+    second.replies(&id, "<p>Look</p>", &[samples::photo()]).await;
+    second.replies(&id, "", &[samples::photo()]).await;
+    // It fits without the name, and not with it.
+    let words = "word ".repeat(LIMIT / 5);
+    second.replies(&id, &format!("<p>{}</p>", words.trim_end()), &[]).await;
+    bridge.quiet().await?;
+    let received: Vec<String> = customer.received().into_iter().map(|sent| sent.text).collect();
+    let expected = [
+        "unsigned",
+        "Hi you\n— Ben Okafor",
+        "And I\n— Dana Ops",
+        "I am a bot",
+        "Look\n— Ben Okafor",
+        "",
+    ];
+    assert_eq!(received[..6], expected);
+    let long = &received[6..];
+    assert_eq!(long.len(), 2, "{long:?}");
+    assert!(long.iter().all(|piece| piece.encode_utf16().count() <= LIMIT));
+    assert!(long[1].ends_with("— Ben Okafor"), "{}", long[1]);
+
+    let (status, answer) = bridge
+        .api(Method::PATCH, &path, Some(&json!({"settings": {"signature": "motto"}})))
+        .await?;
+    assert_eq!(status, 422, "{answer}");
     bridge.assert_lawful()
 }
 

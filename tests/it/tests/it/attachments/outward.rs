@@ -16,6 +16,10 @@ async fn too_large(on: On, large: &File, words: &str) -> Result<()> {
     );
     let note = talk.only_note(&bridge)?;
     assert!(note.contains(words), "{note}");
+    assert!(
+        note.contains("Send a smaller file, or share a link."),
+        "the next step: {note}"
+    );
     let trace = listed(&bridge).await?;
     assert_eq!(trace[0]["state"], "accepted");
 
@@ -82,7 +86,7 @@ async fn at_6_whatsapp_refuses_gif_with_the_reason() -> Result<()> {
         [(samples::photo().bytes.len(), "Party".to_owned())]
     );
     let note = talk.only_note(&bridge)?;
-    let words = "dance.gif: WhatsApp does not take GIF images. Send it as a video (MP4) instead.";
+    let words = "dance.gif: WhatsApp does not take GIF images. Send it as a video (MP4) instead. Or share a link.";
     assert!(note.contains(words), "{note}");
     assert!(
         bridge
@@ -107,7 +111,8 @@ async fn at_6_sms_names_a_type_that_it_does_not_take() -> Result<()> {
     assert_eq!(sent_files(&bridge, &talk), [(0, "All of it".to_owned())]);
     let note = talk.only_note(&bridge)?;
     assert!(
-        note.contains("all.zip: SMS does not take files of this type."),
+        note.contains("all.zip: SMS does not take files of this type. Send it as image/jpeg, image/png, ")
+            && note.contains(" or text/calendar, or share a link."),
         "{note}"
     );
     bridge.assert_lawful()

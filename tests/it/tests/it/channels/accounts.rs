@@ -3,14 +3,19 @@
 use super::statuses::check;
 use super::*;
 
+/// Connects another Intercom workspace; answers with its id.
+pub(super) async fn second_workspace(bridge: &Bridge) -> Result<String> {
+    let token = bridge.world.intercom.workspace("other999").token();
+    let body = json!({"platform": "intercom", "access_token": token});
+    let (status, answer) = bridge.api(Method::POST, "/api/v1/workspaces", Some(&body)).await?;
+    ensure!(status == 201, "{status}: {answer}");
+    text(&answer, "id")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ch_4_an_account_that_is_a_channel_already_is_refused_with_its_place() -> Result<()> {
     let (bridge, connected) = Bridge::connected().await?;
-    let _ = bridge.world.intercom.workspace("other999");
-    let other = json!({"platform": "intercom", "access_token": bridge.world.intercom.workspace("other999").token()});
-    let (status, other) = bridge.api(Method::POST, "/api/v1/workspaces", Some(&other)).await?;
-    assert_eq!(status, 201, "{other}");
-    let other = text(&other, "id")?;
+    let other = second_workspace(&bridge).await?;
     let sms = json!({"account_sid": twilio::ACCOUNT_SID, "auth_token": twilio::AUTH_TOKEN, "from": twilio::NUMBER});
     for (plugin, fields, channel) in [
         ("telegram", telegram_fields(), &connected.telegram),
@@ -66,6 +71,35 @@ async fn ch_4_of_two_that_race_exactly_one_wins() -> Result<()> {
     bridge.sms_customer("+15005550006").writes("to the line").await;
     bridge.quiet().await?;
     assert_eq!(bridge.workspace().conversations().len(), 3);
+    bridge.assert_lawful()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ch_4_of_two_workspaces_that_race_exactly_one_wins() -> Result<()> {
+    let bridge = Bridge::start().await?;
+    let workspace = bridge.connect_workspace().await?;
+    let other = second_workspace(&bridge).await?;
+    let (telegram, whatsapp, sms) = (telegram_fields(), bridge.whatsapp_fields(), bridge.sms_fields());
+    for (plugin, fields) in [("telegram", &telegram), ("whatsapp", &whatsapp), ("twilio-sms", &sms)] {
+        let (one, two) = tokio::join!(
+            bridge.try_connect(&workspace, plugin, fields),
+            bridge.try_connect(&other, plugin, fields)
+        );
+        let (one, two) = (one?, two?);
+        let mut statuses = [one.0, two.0];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [201, 409], "{plugin}: {one:?} {two:?}");
+        let (winner, loser) = if one.0 == 201 { (one.1, two.1) } else { (two.1, one.1) };
+        assert_eq!(loser["error"]["code"], "taken", "{loser}");
+        let mut all = channels(&bridge, &workspace).await?;
+        all.extend(channels(&bridge, &other).await?);
+        let mine: Vec<_> = all.iter().filter(|channel| channel["plugin"] == plugin).collect();
+        assert_eq!(mine.len(), 1, "{mine:?}");
+        assert_eq!(
+            (&mine[0]["id"], &mine[0]["status"]),
+            (&winner["id"], &json!("connected"))
+        );
+    }
     bridge.assert_lawful()
 }
 

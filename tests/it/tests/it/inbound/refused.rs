@@ -3,8 +3,8 @@
 use anyhow::{Context, Result};
 use http::Method;
 use mantle_flow::inbound::UNJUDGED_BYTES_MAX;
-use mantle_it::{Bridge, Channel, text};
-use mantle_store::intake::{Intake, ReceiptState};
+use mantle_it::{Bridge, Channel, Channels, text};
+use mantle_store::intake::Intake;
 use mantle_world::{signature, telegram, twilio, whatsapp};
 use serde_json::{Value, json};
 
@@ -64,16 +64,10 @@ async fn in_7_good_items_survive_a_bad_one() -> Result<()> {
 
     let good = row(&bridge, one["id"].as_str().unwrap_or_default()).await?;
     let trace = bridge.get(&format!("/api/v1/messages/{}", text(&good, "id")?)).await?;
-    let receipt = text(&trace, "receipt_id")?.parse()?;
-    let kept = bridge
-        .host()
-        .store
-        .receipt(receipt)
-        .await?
-        .context("the raw body is kept")?;
-    let ReceiptState::Parked { problem } = &kept.state else {
-        anyhow::bail!("the receipt is not parked: {:?}", kept.state);
-    };
+    let receipt = text(&trace, "receipt_id")?;
+    let kept = bridge.get(&format!("/api/v1/receipts/{receipt}")).await?;
+    assert_eq!(kept["state"], "parked", "{kept}");
+    let problem = text(&kept, "problem")?;
     for place in [
         "changes[0].value.messages[1]",
         "changes[1].value.statuses[0]",
@@ -81,7 +75,7 @@ async fn in_7_good_items_survive_a_bad_one() -> Result<()> {
     ] {
         assert!(problem.contains(place), "{problem}");
     }
-    let raw: Value = serde_json::from_slice(&kept.hook.body)?;
+    let raw: Value = serde_json::from_str(&text(&kept, "body")?)?;
     assert_eq!(
         raw["entry"][0]["changes"][0]["value"]["messages"][1]["text"]["body"],
         "never"
@@ -90,7 +84,66 @@ async fn in_7_good_items_survive_a_bad_one() -> Result<()> {
         counted(&bridge, "mantle_receipts_total", &[("result", "parked")]).await?,
         1
     );
+
+    assert_people_see(&bridge, &channels, &receipt).await?;
+    assert_eq!(
+        header(&kept, META_SIGNATURE),
+        Some("(masked)"),
+        "nobody can play it again"
+    );
+    assert_eq!(header(&kept, "content-type"), Some("application/json"));
+
+    // Read again, the good items stay single and the bad ones wait on.
+    let path = format!("/api/v1/messages/{receipt}/replay");
+    let (status, answer) = bridge.api(Method::POST, &path, Some(&json!({}))).await?;
+    assert_eq!(status, 202, "{answer}");
+    bridge.host().flow.settle().await?;
+    bridge.quiet().await?;
+    let conversations = bridge.workspace().conversations();
+    assert_eq!(texts(&conversations[0]), ["before", "one", "two"]);
+    assert_eq!(texts(&conversations[1]), ["at the other number"]);
+    assert_eq!(waiting(&bridge, "parked").await?.len(), 1);
     bridge.assert_lawful()
+}
+
+/// In the list of what waits for a person, and on the channel with the command.
+async fn assert_people_see(bridge: &Bridge, channels: &Channels, receipt: &str) -> Result<()> {
+    let parked = waiting(bridge, "parked").await?;
+    assert_eq!(parked.len(), 1, "{parked:#?}");
+    assert_eq!(
+        (&parked[0]["id"], &parked[0]["kind"]),
+        (&json!(receipt), &json!("hook"))
+    );
+    let shown = bridge
+        .get(&format!("/api/v1/channels/{}", channels.whatsapp.id))
+        .await?;
+    let notices = shown["notices"].as_array().context("no notices")?;
+    let notice = notices.iter().find(|notice| notice["code"] == "hooks-parked");
+    let notice = text(notice.context("no notice")?, "message")?;
+    assert!(notice.starts_with("1 of the provider's calls"), "{notice}");
+    assert!(
+        notice.contains(&format!("`mantle dead list --channel {}`", channels.whatsapp.id)),
+        "{notice}"
+    );
+    let beside = bridge.get(&format!("/api/v1/channels/{}", channels.sms.id)).await?;
+    assert!(!beside["notices"].to_string().contains("hooks-parked"), "{beside}");
+    Ok(())
+}
+
+/// A header of a receipt as the API shows it.
+fn header<'a>(receipt: &'a Value, name: &str) -> Option<&'a str> {
+    let mut headers = receipt["headers"].as_array()?.iter();
+    let found = headers.find(|header| {
+        let known = header["name"].as_str();
+        known.is_some_and(|known| known.eq_ignore_ascii_case(name))
+    });
+    found?["value"].as_str()
+}
+
+/// What of this state waits for a person or for another try.
+async fn waiting(bridge: &Bridge, state: &str) -> Result<Vec<Value>> {
+    let list = bridge.get(&format!("/api/v1/messages?state={state}")).await?;
+    Ok(list["messages"].as_array().context("no list")?.clone())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -107,6 +160,13 @@ async fn in_7_a_body_that_nobody_can_read_is_kept_and_answered() -> Result<()> {
     }
     let kept = [("origin", channel.id.as_str()), ("result", "unparsed")];
     assert_eq!(counted(&bridge, "mantle_receipts_total", &kept).await?, 3);
+    let waiting = waiting(&bridge, "received").await?;
+    assert_eq!(waiting.len(), 3, "{waiting:#?}");
+    let newest = bridge
+        .get(&format!("/api/v1/receipts/{}", text(&waiting[0], "id")?))
+        .await?;
+    assert_eq!(newest["body"], "{\"update_id\": 8, \"message\": \"words\"}");
+    assert!(newest["next_attempt_at"].is_string(), "{newest}");
     bridge.telegram_customer(91).writes("and on").await;
     bridge.quiet().await?;
     assert_eq!(texts(&bridge.only_conversation()?), ["and on"]);
