@@ -27,8 +27,6 @@ use crate::verdict;
 
 /// When every run begins: 2026-11-20T00:00:00Z.
 const START: Time = Time::from_unix_seconds(1_795_132_800);
-/// How far apart the ids of two hosts begin: further than one run counts within a millisecond.
-const IDS_OF_A_HOST: u32 = 1 << 12;
 /// Rounds in which people write and things go wrong.
 const ROUNDS: u64 = 12;
 /// How long the host may take to bring everything to its end once nothing goes wrong any more.
@@ -154,9 +152,7 @@ impl World {
             (deadly && rng.chance(60)).then(|| 20 + rng.below(600))
         };
         let life = Life::new(number, Arc::clone(&self.rng));
-        let ids = Arc::new(IdSource::salted(
-            u32::try_from(number).unwrap_or(u32::MAX).wrapping_mul(IDS_OF_A_HOST),
-        ));
+        let ids = Arc::new(IdSource::salted(u32::try_from(number).unwrap_or(u32::MAX)));
         let store = MemoryStore {
             memory: Arc::clone(&self.memory),
             life: Arc::clone(&life),

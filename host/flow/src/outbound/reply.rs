@@ -14,7 +14,7 @@ use mantle_store::people::Identity;
 use super::files;
 use super::plan::{self, Plan};
 use super::send::{self, Outcome};
-use super::{signature, window, words};
+use super::{signature, spacing, window, words};
 use crate::connector::Connector;
 use crate::job::{Job, Stop, Turn, text_fingerprint};
 use crate::payload::{ReplyTold, doubt_step, send_step};
@@ -55,6 +55,10 @@ pub(super) async fn forward(job: &Job<'_>, told: &ReplyTold) -> Result<Turn, Sto
     if job.channel.status == ChannelStatus::Disconnected {
         let cause = Cause::new("disconnected", "The channel is disconnected.");
         return Ok(held(job, told, cause, "Reconnect the channel"));
+    }
+    // What were read and fetched now would be read and fetched again after the pause.
+    if let Some(wait) = spacing::wait(job, &plugin.capabilities().delivery).await? {
+        return Ok(Turn::wait(wait, "pace", spacing::WHY));
     }
     let reply = match read(job, told).await? {
         Read::Reply(reply) => reply,

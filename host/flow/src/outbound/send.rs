@@ -67,8 +67,7 @@ pub(super) async fn unit(
         }
     }
     if let Some(wait) = spacing::wait(job, delivery).await? {
-        let why = "The provider asks for a pause between two messages to one person.";
-        return Ok(Outcome::Wait(wait, "pace", why));
+        return Ok(Outcome::Wait(wait, "pace", spacing::WHY));
     }
     let effect = job.announce(&step, &identity.id.to_string(), &unit.mark).await?;
     let context = job.flow.context(&job.channel, plugin);

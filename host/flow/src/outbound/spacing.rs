@@ -11,6 +11,9 @@ use mantle_model::clock::Time;
 use crate::job::{Job, Stop};
 use crate::payload::SEND_STEPS;
 
+/// Why a message waits, for its trace.
+pub(super) const WHY: &str = "The provider asks for a pause between two messages to one person.";
+
 /// No manifest makes a person's messages wait longer for each other: it would be an outage, not a pace.
 const PAUSE_MAX: Duration = Duration::from_secs(60 * 60);
 

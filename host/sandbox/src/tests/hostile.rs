@@ -42,7 +42,8 @@ async fn xt_2_an_endless_loop_is_stopped_while_others_go_on() {
     };
     let ((ended, took), calls) = tokio::join!(looping, working);
     assert_eq!(ended, Err(CallError::CpuExceeded(200)));
-    assert!(calls > 5, "only {calls} other calls got through");
+    // Without the yield it would be one at most: the first, before the loop began.
+    assert!(calls > 2, "only {calls} other calls got through");
     assert!(took >= Duration::from_millis(190), "stopped after {took:?}");
     // Generous: tests run beside each other on small machines. 200 to 250 ms on an idle one.
     assert!(took < Duration::from_secs(2), "stopped after {took:?}");

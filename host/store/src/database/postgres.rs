@@ -29,6 +29,11 @@ const STATEMENTS_KEPT: usize = 512;
 /// others wait for and holds back the cleaning up of dead ones.
 const SESSION: &str = "set statement_timeout = '30s'; set idle_in_transaction_session_timeout = '10s'";
 
+/// A commit is on the disk before it is answered, whatever the server or the database was told; a stricter level stays.
+const WRITING_SESSION: &str = "set statement_timeout = '30s'; set idle_in_transaction_session_timeout = '10s'; \
+                               select set_config('synchronous_commit', 'on', false) \
+                               where current_setting('synchronous_commit') = 'off'";
+
 /// Claims need no sync: a claim that is lost with the server's memory was followed by no call to the outside, since
 /// each is announced in a commit that is synced and takes all before it to the disk.
 const CLAIMING_SESSION: &str = "set statement_timeout = '30s'; set idle_in_transaction_session_timeout = '10s'; \
@@ -107,7 +112,7 @@ impl Address {
             .map_err(|error| self.refused(error))?;
         let mut connection = Connection::Postgres(connection);
         if self.sessions {
-            connection.script(SESSION).await?;
+            connection.script(WRITING_SESSION).await?;
         }
         Ok(connection)
     }
@@ -202,6 +207,13 @@ impl Address {
                 "PostgreSQL at {self} is version {}; Mantle needs {} or later",
                 version / 10_000,
                 VERSION_MIN / 10_000
+            )));
+        }
+        let synced: Vec<u8> = sql("show synchronous_commit").scalar(&mut *connection).await?;
+        if synced == b"off" {
+            return Err(StoreError::Unusable(format!(
+                "PostgreSQL at {self} answers a commit before it is on the disk, and behind a pooler that cannot be \
+                 told otherwise for a session. Set `synchronous_commit = on` in postgresql.conf or for the database"
             )));
         }
         let fsync: Vec<u8> = sql("show fsync").scalar(&mut *connection).await?;

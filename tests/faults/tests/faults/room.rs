@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 use crate::disk::Disk;
 
-/// Room for a fresh database, its log, the reserve, and some messages.
-const DISK_BYTES: u64 = 32 << 20;
+/// Room for a fresh database, its log, some messages, and what a host must have free to be ready (64 MiB).
+const DISK_BYTES: u64 = 128 << 20;
 /// What is left when the disk is filled: some commits, so that it fills up in the midst of work.
 const LEFT_BYTES: u64 = 128 << 10;
 

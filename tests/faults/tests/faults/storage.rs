@@ -102,6 +102,7 @@ async fn a12_a_locked_database_is_answered_503_and_a_second_host_is_refused() ->
     assert_eq!(stage.get("/livez").await?.0, 200);
     drop(outsider);
     stage.all_say(CUSTOMERS, &texts(2)[1..]).await?;
+    stage.until_ready(true).await?;
     stage.assert_promises().await?;
 
     let second = stage.refused_start().await?;
