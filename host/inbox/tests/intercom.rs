@@ -34,7 +34,7 @@ impl Stage {
     async fn set() -> Self {
         let world = World::start().await.unwrap();
         for line in world.unchecked() {
-            eprintln!("skipped: {line}");
+            mantle_world::needs::leave_out("contracts", "a comparison with the contracts", &line);
         }
         world.scene().set_clock(Some(NOW * 1000));
         let workspace = world.intercom.workspace(WORKSPACE);

@@ -151,13 +151,13 @@ fn a_connectors_readme_names_every_field_and_what_it_is() -> Result<()> {
         let about = manifest["connector"]["name"].as_str().context("a name")?;
         assert!(
             readme.contains(&format!("mantle channel add --plugin {about}")),
-            "{name}"
+            "connectors/{name}/README.md does not show `mantle channel add --plugin {about}`"
         );
         for field in manifest["fields"].as_array().context("fields")? {
             let field = field["name"].as_str().context("a field's name")?;
             assert!(
                 readme.contains(&format!("`{field}`")),
-                "{name}: {field} is not explained"
+                "connectors/{name}/README.md does not explain the field `{field}`"
             );
             assert!(
                 readme.contains(&format!("--field {field}=")),
