@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
 use mantle_egress::{Egress, EgressConfig, EgressError};
 use mantle_flow::connector::Catalog;
@@ -27,7 +27,7 @@ use mantle_store::database::SqlStore;
 use mantle_store::directory::{Directory, Platform};
 use mantle_store::keyed::Keyed;
 use mantle_store::seal::Key;
-use mantle_store::{Store, StoreConfig};
+use mantle_store::{Database, Store, StoreConfig};
 use mantle_web::desk::{Configuration, Desk};
 use mantle_web::figures::StoreFigures;
 use mantle_web::media::MediaLinks;
@@ -224,6 +224,18 @@ pub(crate) async fn open_store(
     places::prepare_folder("server.data_dir", &fixed.data_dir)?;
     if let Some(folder) = fixed.key_file.parent() {
         places::prepare_folder("secrets.key_file", folder)?;
+    }
+    if let Database::Sqlite(file) = &fixed.database
+        && file.exists()
+        && !fixed.key_file.exists()
+    {
+        // A new key would open nothing of what is there, and hide that the old one is missing.
+        bail!(
+            "`[secrets] key_file` {} is missing, and the database {} was sealed with it. Put it back from your backup; \
+             without it no token can be read: to connect everything anew, move the database away first",
+            fixed.key_file.display(),
+            file.display()
+        );
     }
     let key = Key::load_or_create(&fixed.key_file)?;
     let store = SqlStore::open(StoreConfig {

@@ -238,6 +238,11 @@ fn op_4_a_backup_of_the_running_host_is_restored_elsewhere() {
     let restore = ["restore", "sealed.mantle", "--key-file", "backup.key"];
     let told = run(elsewhere.path(), &restore, 1);
     assert!(told.contains("THE KEY FILE IS MISSING"), "{told}");
+    let told = run(elsewhere.path(), &["serve"], 1);
+    assert!(
+        told.contains("data/secret.key is missing") && told.contains("Put it back"),
+        "{told}"
+    );
     assert!(!elsewhere.path().join("data/secret.key").exists(), "none is made");
     let key = std::fs::read(folder.path().join("data/secret.key")).unwrap();
     std::fs::write(elsewhere.path().join("data/secret.key"), key).unwrap();
