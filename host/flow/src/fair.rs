@@ -12,7 +12,7 @@ use mantle_store::lanes::ReadyLane;
 /// The allowance of one round, in events: what a lane hands out at most, so that every round serves a lane.
 const ALLOWANCE: u32 = 32;
 /// Turns of one channel at once: half of the hands, so that no channel alone has all.
-const TURNS_PER_CHANNEL: usize = 32;
+const TURNS_PER_CHANNEL: usize = 128;
 /// Of ten hands so many at most are for what failed before.
 const RETRY_HANDS_OF_TEN: usize = 3;
 
@@ -261,8 +261,8 @@ mod tests {
     fn caps_of_channel_and_credential_hold() {
         let mut fair = Fair::default();
         let look = [
-            waiting(1, (0..100).map(|lane| ready(lane, 1)).collect()),
-            waiting(2, (100..200).map(|lane| ready(lane, 1)).collect()),
+            waiting(1, (0..200).map(|lane| ready(lane, 1)).collect()),
+            waiting(2, (200..400).map(|lane| ready(lane, 1)).collect()),
         ];
         let chosen = fair.choose(&look, &Load::default(), (64, HANDS), &mut [40]);
         assert_eq!(chosen.len(), 40, "the credential of both");
@@ -270,7 +270,7 @@ mod tests {
             of_channel: [(ChannelId(1), TURNS_PER_CHANNEL - 1)].into(),
             failed: 0,
         };
-        let chosen = fair.choose(&look, &load, (64, HANDS), &mut [usize::MAX]);
+        let chosen = fair.choose(&look, &load, (2 * TURNS_PER_CHANNEL, HANDS), &mut [usize::MAX]);
         let of_one = chosen.iter().filter(|(channel, _)| channel.0 == 1).count();
         assert_eq!((of_one, chosen.len()), (1, 1 + TURNS_PER_CHANNEL));
     }

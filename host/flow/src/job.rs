@@ -1,6 +1,6 @@
 //! One event in the hands of a worker: what is known of it, and how its effects are written down.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mantle_failpoint::{Point, reach};
@@ -96,6 +96,11 @@ pub(crate) struct Job<'a> {
     pub flow: &'a Flow,
     pub lane: &'a ClaimedLane,
     pub event: &'a StoredEvent,
+    /// Nothing more of the lane is in this worker's hands.
+    pub is_last: bool,
+    /// Whose lane it is, as known when it was claimed: good for the first question, since what comes after it may have
+    /// been changed by this very turn.
+    claimed: Mutex<Option<Identity>>,
     pub channel: Arc<Channel>,
     pub workspace: Arc<Workspace>,
     pub inbox: Arc<dyn Inbox>,
@@ -107,7 +112,11 @@ pub(crate) struct Job<'a> {
 
 impl<'a> Job<'a> {
     /// None: channel, workspace or inbox are gone.
-    pub fn new(flow: &'a Flow, lane: &'a ClaimedLane, event: &'a StoredEvent) -> Option<Self> {
+    pub fn new(
+        flow: &'a Flow,
+        (lane, person): (&'a ClaimedLane, Option<Identity>),
+        (event, is_last): (&'a StoredEvent, bool),
+    ) -> Option<Self> {
         let directory = flow.directory();
         let channel = directory.channel(lane.channel)?;
         let workspace = directory.workspace(channel.workspace)?;
@@ -119,6 +128,8 @@ impl<'a> Job<'a> {
             flow,
             lane,
             event,
+            is_last,
+            claimed: Mutex::new(person),
             channel,
             workspace,
             inbox,
@@ -132,7 +143,12 @@ impl<'a> Job<'a> {
     /// The lane's identity.
     pub async fn identity(&self) -> Result<Identity, Stop> {
         let id = self.lane.identity.ok_or(StoreError::NotFound("the lane's identity"))?;
-        self.identity_by(id).await
+        // Nothing panics while holding it.
+        let claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match claimed {
+            Some(claimed) => Ok(claimed),
+            None => self.identity_by(id).await,
+        }
     }
 
     pub async fn identity_by(&self, id: IdentityId) -> Result<Identity, Stop> {

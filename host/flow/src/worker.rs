@@ -22,7 +22,7 @@ use crate::fair::Load;
 use crate::job::{Job, Stop, Turn};
 use crate::payload::OutPayload;
 use crate::retry::{self, Attempts, Next};
-use crate::schedule::{self, HANDS};
+use crate::schedule::{self, Found, HANDS};
 use crate::{Flow, channels, chores, gates, inbound, outbound, standing, sweep};
 
 /// How often claims are renewed; a third of what the store grants.
@@ -36,6 +36,11 @@ const HOMELESS_WAIT: Duration = Duration::from_secs(60 * 60);
 
 /// While lanes are ready that nobody may begin: a hand that becomes free ends it at once.
 const NO_ROOM_PAUSE: Duration = Duration::from_millis(20);
+
+/// So many turns are waited for before the lanes are looked at again, when all hands are full.
+const TOGETHER: usize = 16;
+/// And so long at most: less than a call over the network takes.
+const TOGETHER_WITHIN: Duration = Duration::from_millis(3);
 
 /// The claims in hand: of which channel, and whether at what failed before.
 type Held = Arc<Mutex<HashMap<Claim, (ChannelId, bool)>>>;
@@ -62,15 +67,19 @@ async fn claim_loop(flow: &Arc<Flow>, held: &Held, turns: &mut JoinSet<()>, soft
         flow.looked_for_work();
         while turns.try_join_next().is_some() {}
         let free = HANDS.saturating_sub(turns.len());
-        let claimed = if free == 0 {
-            Ok(Vec::new())
+        let found = if free == 0 {
+            Ok(Found {
+                left: true,
+                ..Found::default()
+            })
         } else {
             schedule::claim(flow, &load(held), free).await
         };
-        match claimed {
-            Ok(lanes) if lanes.is_empty() => rest(flow, turns, soft, free).await,
-            Ok(lanes) => {
-                for lane in lanes {
+        match found {
+            Ok(found) if found.lanes.is_empty() && found.left => make_room(flow, turns, soft, free).await,
+            Ok(found) if found.lanes.is_empty() => rest(flow, soft).await,
+            Ok(found) => {
+                for lane in found.lanes {
                     locked(held).insert(lane.claim, (lane.channel, lane.tries > 0));
                     let (flow, held) = (Arc::clone(flow), Arc::clone(held));
                     turns.spawn(async move {
@@ -96,8 +105,8 @@ fn load(held: &Held) -> Load {
     load
 }
 
-/// Until work may be there or a hand is free.
-async fn rest(flow: &Flow, turns: &mut JoinSet<()>, soft: &CancellationToken, free: usize) {
+/// Until work may be there.
+async fn rest(flow: &Flow, soft: &CancellationToken) {
     let nap = match flow.store().next_ready().await {
         Ok(Some(ready)) => ready.since(flow.now()).min(POLL).max(NO_ROOM_PAUSE),
         Ok(None) | Err(_) => POLL,
@@ -105,10 +114,29 @@ async fn rest(flow: &Flow, turns: &mut JoinSet<()>, soft: &CancellationToken, fr
     tokio::select! {
         biased;
         () = soft.cancelled() => {}
-        Some(_) = turns.join_next() => {}
-        () = flow.store().wait_ready(), if free > 0 => {}
+        () = flow.store().wait_ready() => {}
         () = tokio::time::sleep(nap) => {}
     }
+}
+
+/// Until turns have ended, where lanes are ready that nobody may begin before. A look for one lane costs as much as a
+/// look for many: the turns that end together are waited for together.
+async fn make_room(flow: &Flow, turns: &mut JoinSet<()>, soft: &CancellationToken, free: usize) {
+    tokio::select! {
+        biased;
+        () = soft.cancelled() => return,
+        Some(_) = turns.join_next() => {}
+        // Another channel's lanes may be ready, which have room.
+        () = flow.store().wait_ready(), if free > 0 => return,
+        () = tokio::time::sleep(NO_ROOM_PAUSE) => return,
+    }
+    let together = async {
+        for _ in 1..TOGETHER {
+            turns.join_next().await;
+        }
+    };
+    // Whether they ended or the time did, what is free now is used.
+    let _ = tokio::time::timeout(TOGETHER_WITHIN, together).await;
 }
 
 async fn heartbeat(flow: &Flow, held: &Held, soft: &CancellationToken) {
@@ -143,11 +171,11 @@ impl Flow {
         loop {
             chores::read_again(self).await?;
             sweep::run_due(self).await;
-            let lanes = schedule::claim(self, &Load::default(), HANDS).await?;
-            if lanes.is_empty() {
+            let found = schedule::claim(self, &Load::default(), HANDS).await?;
+            if found.lanes.is_empty() {
                 return Ok(());
             }
-            join_all(lanes.iter().map(|lane| work(self, lane))).await;
+            join_all(found.lanes.iter().map(|lane| work(self, lane))).await;
         }
     }
 }
@@ -180,16 +208,19 @@ enum After {
 }
 
 async fn turn(flow: &Flow, lane: &ClaimedLane, event: &StoredEvent) -> Result<After, StoreError> {
-    // The first event's failures are not those of the ones behind it.
-    let first = lane.events.first().is_some_and(|first| first.id == event.id);
+    // The first event's failures are not those of the ones behind it, and its end changes what is known of its person.
+    let is_first = lane.events.first().is_some_and(|first| first.id == event.id);
+    let is_last = lane.events.last().is_some_and(|last| last.id == event.id);
+    let person = lane.person.clone().filter(|_| is_first);
     let lane = &ClaimedLane {
-        tries: if first { lane.tries } else { 0 },
-        failing_since: lane.failing_since.filter(|_| first),
+        tries: if is_first { lane.tries } else { 0 },
+        failing_since: lane.failing_since.filter(|_| is_first),
+        person: None,
         events: Vec::new(),
         key: lane.key.clone(),
         ..*lane
     };
-    let Some(job) = Job::new(flow, lane, event) else {
+    let Some(job) = Job::new(flow, (lane, person), (event, is_last)) else {
         return homeless(flow, lane, event).await;
     };
     // Held to the end of the turn: the gates are told how it went before it counts as over.
@@ -320,6 +351,7 @@ async fn finish(job: &Job<'_>, mut changes: Vec<Change>, ending: Ending) -> Resu
     };
     let seq = job.event.id.seq;
     changes.push(Change::Finish { seq, ending });
+    changes.extend(job.is_last.then_some(Change::GiveBack));
     job.flow.store().commit(job.lane.claim, changes).await?;
     let direction = match job.lane.direction {
         Direction::In => "in",
@@ -331,7 +363,7 @@ async fn finish(job: &Job<'_>, mut changes: Vec<Change>, ending: Ending) -> Resu
             .metrics()
             .delivered(job.channel.id, direction, job.now().since(job.event.at));
     }
-    Ok(After::Continue)
+    Ok(if job.is_last { After::Freed } else { After::Continue })
 }
 
 /// The channel or workspace was archived: nothing more reaches inbox or customer.

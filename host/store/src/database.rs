@@ -121,17 +121,18 @@ impl SqlStore {
         if opened.shared.is_some() {
             files = files.backed_by(opened.readers.clone());
         }
+        let context = Context {
+            clock: config.clock,
+            ids: config.ids,
+        };
         Ok(Arc::new(Self {
-            writer: Writer::start(opened.writes_to).await?,
+            writer: Writer::start(opened.writes_to, context.clone()).await?,
             readers: opened.readers,
             claims,
             shared: opened.shared,
             key: config.key,
             files,
-            context: Context {
-                clock: config.clock,
-                ids: config.ids,
-            },
+            context,
             log: opened.log,
             _lock: opened.lock,
         }))

@@ -12,7 +12,7 @@ use mantle_model::inbound::Alias;
 
 use crate::StoreError;
 use crate::intake::{Direction, NewEvent};
-use crate::people::{ContactLink, ThreadLink};
+use crate::people::{ContactLink, Identity, ThreadLink};
 
 /// The right to work a lane, until taken away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,6 +36,8 @@ pub struct ClaimedLane {
     pub tries: u32,
     /// When the first event failed first: bounds the whole of its retries.
     pub failing_since: Option<Time>,
+    /// Whose lane it is, as known when it was claimed.
+    pub person: Option<Identity>,
     /// In order, at most 32.
     pub events: Vec<StoredEvent>,
 }
@@ -196,6 +198,8 @@ pub enum Change {
         cause: Cause,
         counts: Attempt,
     },
+    /// The worker is done with what it was handed: frees the lane as [`Lanes::release`] does, without a commit of its own.
+    GiveBack,
 }
 
 /// Whether a postponement uses up an attempt.
@@ -251,7 +255,7 @@ pub trait Lanes: Send + Sync {
     /// [`StoreError::Busy`]: the claim still holds and the same commit may be repeated, whether or not it happened.
     async fn commit(&self, claim: Claim, changes: Vec<Change>) -> Result<(), StoreError>;
 
-    /// Gives the lane back: ready at once if events are left, else at rest. After a `Retry` it is free already.
+    /// Gives the lane back: ready at once if events are left, else at rest. After a `Retry` or `GiveBack` it is free already.
     async fn release(&self, claim: Claim) -> Result<(), StoreError>;
 
     /// Keeps the claims of this host. Called every 5 s with all that are held.

@@ -3,7 +3,7 @@
 //! Invariants: a method that writes returns after its commit is on disk; one method is one transaction;
 //! no transaction, connection or row leaves the room; every write is idempotent by a key, so that a
 //! commit of unknown outcome may be repeated. What a message means is opaque here: payloads are bytes.
-//! Knows nothing of HTTP, providers, inboxes or sandboxes. Alone names sqlx and cap-std.
+//! Knows nothing of HTTP, providers, inboxes or sandboxes. Alone names sqlx, rusqlite and cap-std.
 
 pub mod backup;
 pub mod database;
@@ -148,6 +148,8 @@ pub enum StoreError {
     },
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
+    #[error("database: {0}")]
+    Sqlite(#[from] rusqlite::Error),
     #[error("files: {0}")]
     Files(#[from] std::io::Error),
     /// More bytes than the caller allowed; nothing was kept.

@@ -7,13 +7,17 @@
 
 mod connection;
 mod fault;
+mod given;
 mod row;
+mod sqlite;
 
 use std::borrow::Cow;
 
 pub(crate) use self::connection::{Connection, Pool, Target};
 pub(crate) use self::fault::Fault;
+pub(crate) use self::given::Given;
 pub(crate) use self::row::{FromColumn, Row};
+pub(crate) use self::sqlite::{Sqlite, SqlitePool};
 use crate::StoreError;
 
 /// What a parameter can be.
@@ -124,6 +128,8 @@ pub(crate) enum Text {
     },
     /// Put together at run time, of words of ours and numbers.
     Built(String),
+    /// Reads many rows.
+    Given(&'static str),
 }
 
 /// A statement with its parameters, to be run on a connection or a pool.
@@ -131,6 +137,7 @@ pub(crate) enum Text {
 pub(crate) struct Statement<'q> {
     text: Text,
     values: Vec<Value<'q>>,
+    given: Given<'q>,
 }
 
 /// A statement that reads the same for both databases. Several statements in one text, parted by semicolons, share
@@ -139,6 +146,7 @@ pub(crate) fn sql<'q>(text: &'static str) -> Statement<'q> {
     Statement {
         text: Text::Ours(text),
         values: Vec::new(),
+        given: Given::default(),
     }
 }
 
@@ -147,6 +155,7 @@ pub(crate) fn either<'q>(sqlite: &'static str, postgres: &'static str) -> Statem
     Statement {
         text: Text::Either { sqlite, postgres },
         values: Vec::new(),
+        given: Given::default(),
     }
 }
 
@@ -155,6 +164,17 @@ pub(crate) fn built<'q>(text: String) -> Statement<'q> {
     Statement {
         text: Text::Built(text),
         values: Vec::new(),
+        given: Given::default(),
+    }
+}
+
+/// A statement over many rows, which it reads as `{rows}`. Without rows it does nothing. On SQLite it may run several
+/// times, each for some of the rows in their order.
+pub(crate) fn over<'q>(text: &'static str, given: Given<'q>) -> Statement<'q> {
+    Statement {
+        text: Text::Given(text),
+        values: Vec::new(),
+        given,
     }
 }
 
@@ -166,11 +186,11 @@ impl<'q> Statement<'q> {
 
     /// Tells how many rows were written.
     pub(crate) async fn execute<'c>(self, on: impl Into<Target<'c>>) -> Result<u64, StoreError> {
-        on.into().execute(self.text, &self.values).await
+        on.into().execute(&self).await
     }
 
     pub(crate) async fn fetch_all<'c>(self, on: impl Into<Target<'c>>) -> Result<Vec<Row>, StoreError> {
-        on.into().fetch_all(self.text, &self.values).await
+        on.into().fetch_all(&self).await
     }
 
     pub(crate) async fn fetch_optional<'c>(self, on: impl Into<Target<'c>>) -> Result<Option<Row>, StoreError> {

@@ -1,52 +1,68 @@
 //! Receipts and events inside the writer's transaction: dedupe, identity, lane, event.
 
-use crate::sql::{Connection, sql};
+use std::collections::{BTreeMap, HashMap};
+
+use crate::sql::{Connection, Given, over, sql};
 use mantle_model::clock::Time;
-use mantle_model::ids::{ChannelId, IdentityId, LaneId, MessageId, ReceiptId};
+use mantle_model::ids::{IdentityId, LaneId, MessageId, ReceiptId};
 use sha2::{Digest, Sha256};
 
 use super::Context;
 use super::identities::{self, Sender};
-use super::rows::{Of, bytes, day, direction_number};
+use super::rows::{Of, bytes, day, direction_number, to_int};
 use crate::StoreError;
 use crate::intake::{Accepted, AcceptedEvent, LaneKey, NewEvent, NewReceipt, Origin, ReceiptState};
 
-/// The receipt, its headers sealed already, with what was made of its events. A receipt of which everything was told
-/// before is not kept again.
-pub(super) async fn receipt_with_events(
+/// A hook on its way in: the receipt, its headers sealed already, and what was made of it.
+pub(super) struct Taken {
+    pub receipt: NewReceipt,
+    pub headers: Vec<u8>,
+    pub events: Vec<NewEvent>,
+}
+
+/// The receipts with what was made of their events, in as many statements as one would take. A receipt of which
+/// everything was told before is not kept again.
+pub(super) async fn receipts(
     tx: &mut Connection,
     context: &Context,
-    (receipt, headers): (&NewReceipt, &[u8]),
-    events: &[NewEvent],
-) -> Result<Accepted, StoreError> {
-    let accepted = accept_events(tx, context, Some(receipt.id), events).await?;
-    if receipt.state == ReceiptState::Parsed {
-        if let Some(first) = only_duplicates(&accepted)
-            && let Some(known) = receipt_of(tx, first).await?
-        {
-            return Ok(Accepted {
-                receipt: known,
-                events: accepted,
-            });
+    taken: &[&Taken],
+) -> Result<Vec<Accepted>, StoreError> {
+    let arriving: Vec<Arriving<'_>> = taken
+        .iter()
+        .flat_map(|taken| arriving(Some(taken.receipt.id), &taken.events))
+        .collect();
+    let mut events = accept(tx, context, &arriving).await?.into_iter();
+    let mut accepted = Vec::with_capacity(taken.len());
+    let mut kept = Vec::with_capacity(taken.len());
+    for taken in taken {
+        let events: Vec<AcceptedEvent> = events.by_ref().take(taken.events.len()).collect();
+        let known = known_receipt(tx, &taken.receipt, &events).await?;
+        if known.is_none() {
+            kept.push(*taken);
         }
-        insert_receipt(tx, receipt, headers).await?;
-        return Ok(Accepted {
-            receipt: receipt.id,
-            events: accepted,
+        accepted.push(Accepted {
+            receipt: known.unwrap_or(taken.receipt.id),
+            events,
         });
     }
-    // A sender that comes again and again with what cannot be read does not fill the disk.
-    let kept = match unread_twin(tx, receipt).await? {
-        Some(twin) => twin,
-        None => {
-            insert_receipt(tx, receipt, headers).await?;
-            receipt.id
-        }
-    };
-    Ok(Accepted {
-        receipt: kept,
-        events: accepted,
-    })
+    insert_receipts(tx, &kept).await?;
+    Ok(accepted)
+}
+
+/// The earlier receipt that stands for this one, if there is one. Most bring something new, and nothing is asked.
+async fn known_receipt(
+    tx: &mut Connection,
+    receipt: &NewReceipt,
+    events: &[AcceptedEvent],
+) -> Result<Option<ReceiptId>, StoreError> {
+    if receipt.state != ReceiptState::Parsed {
+        // A sender that comes again and again with what cannot be read does not fill the disk.
+        return unread_twin(tx, receipt).await;
+    }
+    match only_duplicates(events) {
+        Some(first) => receipt_of(tx, first).await,
+        None => Ok(None),
+    }
 }
 
 fn only_duplicates(accepted: &[AcceptedEvent]) -> Option<MessageId> {
@@ -107,100 +123,243 @@ pub(super) fn state_columns(state: &ReceiptState) -> (i64, Option<&[u8]>, Option
     }
 }
 
-async fn insert_receipt(tx: &mut Connection, receipt: &NewReceipt, headers: &[u8]) -> Result<(), StoreError> {
-    let (channel, workspace) = origin_columns(receipt.origin);
-    let (state, problem, next_at) = state_columns(&receipt.state);
-    sql(
-        r"insert into receipt (id, channel_id, workspace_id, method, path, headers, body, body_sha256,
-                               received_at, state, problem, next_at)
-          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+async fn insert_receipts(tx: &mut Connection, taken: &[&Taken]) -> Result<(), StoreError> {
+    let receipts = || taken.iter().map(|taken| &taken.receipt);
+    let hashes: Vec<Vec<u8>> = receipts().map(body_hash).collect();
+    let origins = || receipts().map(|receipt| origin_columns(receipt.origin));
+    let states = || receipts().map(|receipt| state_columns(&receipt.state));
+    let given = Given::rows(taken.len())
+        .ints(receipts().map(|receipt| receipt.id.0))
+        .ints(origins().map(|origin| origin.0))
+        .ints(origins().map(|origin| origin.1))
+        .texts(receipts().map(|receipt| receipt.hook.method.as_str()))
+        .bytes(receipts().map(|receipt| receipt.hook.path_and_query.as_bytes()))
+        .bytes(taken.iter().map(|taken| taken.headers.as_slice()))
+        .bytes(receipts().map(|receipt| receipt.hook.body.as_slice()))
+        .bytes(hashes.iter().map(Vec::as_slice))
+        .ints(receipts().map(|receipt| receipt.hook.received_at.unix_ms()))
+        .ints(states().map(|state| state.0))
+        .bytes(states().map(|state| state.1))
+        .ints(states().map(|state| state.2));
+    over(
+        r"with given (id, channel_id, workspace_id, method, path, headers, body, body_sha256, received_at, state,
+                      problem, next_at) as ({rows})
+          insert into receipt (id, channel_id, workspace_id, method, path, headers, body, body_sha256, received_at,
+                               state, problem, next_at)
+          select id, channel_id, workspace_id, method, path, headers, body, body_sha256, received_at, state, problem,
+                 next_at
+          from given where true
           on conflict (id) do nothing",
+        given,
     )
-    .bind(receipt.id.0)
-    .bind(channel)
-    .bind(workspace)
-    .bind(receipt.hook.method.as_str())
-    .bind(receipt.hook.path_and_query.as_bytes())
-    .bind(headers)
-    .bind(receipt.hook.body.as_slice())
-    .bind(body_hash(receipt))
-    .bind(receipt.hook.received_at.unix_ms())
-    .bind(state)
-    .bind(problem)
-    .bind(next_at)
     .execute(tx)
     .await?;
     Ok(())
 }
 
-pub(super) async fn accept_events(
-    tx: &mut Connection,
-    context: &Context,
+/// An event and the receipt that it was made of.
+#[derive(Clone, Copy)]
+pub(super) struct Arriving<'a> {
     receipt: Option<ReceiptId>,
-    events: &[NewEvent],
-) -> Result<Vec<AcceptedEvent>, StoreError> {
-    let mut accepted = Vec::with_capacity(events.len());
-    for event in events {
-        // One after the other, so that a key that occurs twice in one request meets its own row.
-        accepted.push(accept_event(tx, context, receipt, event).await?);
-    }
-    Ok(accepted)
+    event: &'a NewEvent,
 }
 
-async fn accept_event(
+pub(super) fn arriving(receipt: Option<ReceiptId>, events: &[NewEvent]) -> impl Iterator<Item = Arriving<'_>> {
+    events.iter().map(move |event| Arriving { receipt, event })
+}
+
+/// What a key says of an event.
+enum Told {
+    Never,
+    Before(MessageId),
+    /// An event before it in the same group has the key.
+    With(usize),
+}
+
+/// Puts the events that are new into their lanes, as if one came after the other.
+pub(super) async fn accept(
     tx: &mut Connection,
     context: &Context,
-    receipt: Option<ReceiptId>,
-    event: &NewEvent,
-) -> Result<AcceptedEvent, StoreError> {
-    if let Some(of) = count_delivery(tx, event).await? {
-        return Ok(AcceptedEvent::Duplicate { of });
+    arriving: &[Arriving<'_>],
+) -> Result<Vec<AcceptedEvent>, StoreError> {
+    if arriving.is_empty() {
+        return Ok(Vec::new());
     }
-    let (lane_key, identity) = match &event.lane {
+    let told = count_deliveries(tx, arriving).await?;
+    let mut repeated = vec![0_i64; arriving.len()];
+    let mut fresh = Vec::with_capacity(arriving.len());
+    for (place, told) in told.iter().enumerate() {
+        match told {
+            Told::Never => fresh.push(place),
+            Told::With(first) => repeated[*first] += 1,
+            Told::Before(_) => {}
+        }
+    }
+    let new: Vec<&NewEvent> = fresh.iter().map(|place| arriving[*place].event).collect();
+    let senders = senders(tx, context, &new).await?;
+    let joining: Vec<Joining<'_>> = fresh
+        .iter()
+        .zip(&senders)
+        .map(|(place, (key, identity))| Joining {
+            arriving: arriving[*place],
+            key,
+            identity: *identity,
+            deliveries: 1 + repeated[*place],
+        })
+        .collect();
+    let messages = join_lanes(tx, context, &joining).await?;
+    let mut accepted: Vec<Option<AcceptedEvent>> = Vec::new();
+    accepted.resize_with(arriving.len(), || None);
+    for ((place, message), joining) in fresh.iter().zip(&messages).zip(&joining) {
+        accepted[*place] = Some(AcceptedEvent::New {
+            message: *message,
+            identity: joining.identity,
+        });
+    }
+    let new_at = |place: usize| match &accepted[place] {
+        Some(AcceptedEvent::New { message, .. }) => Some(*message),
+        _ => None,
+    };
+    told.iter()
+        .enumerate()
+        .map(|(place, told)| match told {
+            Told::Never => accepted[place].clone(),
+            Told::Before(of) => Some(AcceptedEvent::Duplicate { of: *of }),
+            Told::With(first) => new_at(*first).map(|of| AcceptedEvent::Duplicate { of }),
+        })
+        .collect::<Option<Vec<_>>>()
+        .ok_or(StoreError::NotFound("event that was just accepted"))
+}
+
+/// Counts the delivery of what was told before.
+async fn count_deliveries(tx: &mut Connection, arriving: &[Arriving<'_>]) -> Result<Vec<Told>, StoreError> {
+    let mut told = Vec::with_capacity(arriving.len());
+    let mut first_of: HashMap<(i64, i64, &str), usize> = HashMap::with_capacity(arriving.len());
+    let key = |event: &NewEvent| (event.channel.0, direction_number(event.direction));
+    for (place, Arriving { event, .. }) in arriving.iter().enumerate() {
+        let (channel, direction) = key(event);
+        let first = *first_of.entry((channel, direction, &event.key)).or_insert(place);
+        told.push(if first == place { Told::Never } else { Told::With(first) });
+    }
+    let mut asked: Vec<usize> = first_of.into_values().collect();
+    asked.sort_unstable();
+    let events = || asked.iter().map(|place| arriving[*place].event);
+    let given = Given::rows(asked.len())
+        .ints(asked.iter().map(|place| to_int(*place)))
+        .ints(events().map(|event| key(event).0))
+        .ints(events().map(|event| key(event).1))
+        .bytes(events().map(|event| event.key.as_bytes()));
+    let rows = over(
+        r"with given (place, channel_id, direction, key) as ({rows})
+          select given.place, dedupe.lane_id, dedupe.seq
+          from given join dedupe on dedupe.channel_id = given.channel_id and dedupe.direction = given.direction
+                                and dedupe.key = given.key",
+        given,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    if rows.is_empty() {
+        return Ok(told);
+    }
+    for row in &rows {
+        let row = Of { table: "dedupe", row };
+        let place = row.place("place", told.len())?;
+        told[place] = Told::Before(message_id(row)?);
+    }
+    let before: Vec<Option<MessageId>> = told
+        .iter()
+        .map(|one| match one {
+            Told::Before(of) => Some(*of),
+            Told::With(first) => match told[*first] {
+                Told::Before(of) => Some(of),
+                Told::Never | Told::With(_) => None,
+            },
+            Told::Never => None,
+        })
+        .collect();
+    let mut times: BTreeMap<usize, i64> = BTreeMap::new();
+    for (place, of) in before.into_iter().enumerate() {
+        let Some(of) = of else { continue };
+        let first = match told[place] {
+            Told::With(first) => first,
+            Told::Never | Told::Before(_) => place,
+        };
+        *times.entry(first).or_default() += 1;
+        told[place] = Told::Before(of);
+    }
+    let events = || times.keys().map(|place| arriving[*place].event);
+    let given = Given::rows(times.len())
+        .ints(events().map(|event| key(event).0))
+        .ints(events().map(|event| key(event).1))
+        .bytes(events().map(|event| event.key.as_bytes()))
+        .ints(times.values().copied());
+    over(
+        r"with given (channel_id, direction, key, times) as ({rows})
+          update dedupe set deliveries = deliveries + given.times from given
+          where dedupe.channel_id = given.channel_id and dedupe.direction = given.direction
+            and dedupe.key = given.key",
+        given,
+    )
+    .execute(tx)
+    .await?;
+    Ok(told)
+}
+
+/// The lane's key of each event, and whose lane it is.
+async fn senders(
+    tx: &mut Connection,
+    context: &Context,
+    events: &[&NewEvent],
+) -> Result<Vec<(String, Option<IdentityId>)>, StoreError> {
+    let people: Vec<Sender<'_>> = events.iter().filter_map(|event| sender(event)).collect();
+    let mut people = identities::resolve(tx, context, &people).await?.into_iter();
+    let named: Vec<IdentityId> = events
+        .iter()
+        .filter_map(|event| match event.lane {
+            LaneKey::Identity(identity) => Some(identity),
+            LaneKey::Person { .. } | LaneKey::Chore(_) => None,
+        })
+        .collect();
+    let present = identities::all_present(tx, &named).await?;
+    let mut opened = Vec::new();
+    let mut senders = Vec::with_capacity(events.len());
+    for event in events {
+        let identity = match &event.lane {
+            LaneKey::Person { .. } => people.next(),
+            LaneKey::Identity(identity) => {
+                let identity = present.get(identity).copied().unwrap_or(*identity);
+                if event.opens_window {
+                    opened.push((identity, event.at));
+                }
+                Some(identity)
+            }
+            LaneKey::Chore(chore) => {
+                senders.push((chore.clone(), None));
+                continue;
+            }
+        };
+        let identity = identity.ok_or(StoreError::NotFound("identity"))?;
+        senders.push((identity.to_string(), Some(identity)));
+    }
+    identities::open_windows(tx, &opened).await?;
+    Ok(senders)
+}
+
+fn sender(event: &NewEvent) -> Option<Sender<'_>> {
+    match &event.lane {
         LaneKey::Person {
             aliases,
             name,
             language,
-        } => {
-            let sender = Sender {
-                channel: event.channel,
-                aliases,
-                name: name.as_deref(),
-                language: language.as_deref(),
-                wrote_at: event.opens_window.then_some(event.at),
-            };
-            let identity = identities::resolve(tx, context, sender).await?;
-            (identity.to_string(), Some(identity))
-        }
-        LaneKey::Identity(identity) => {
-            let identity = identities::present(tx, *identity).await?.unwrap_or(*identity);
-            if event.opens_window {
-                identities::open_window(tx, identity, event.at).await?;
-            }
-            (identity.to_string(), Some(identity))
-        }
-        LaneKey::Chore(chore) => (chore.clone(), None),
-    };
-    let message = join_lane(tx, context, (receipt, event), (&lane_key, identity)).await?;
-    Ok(AcceptedEvent::New { message, identity })
-}
-
-async fn count_delivery(tx: &mut Connection, event: &NewEvent) -> Result<Option<MessageId>, StoreError> {
-    let row = sql(r"update dedupe set deliveries = deliveries + 1
-          where channel_id = $1 and direction = $2 and key = $3
-          returning lane_id, seq")
-    .bind(event.channel.0)
-    .bind(direction_number(event.direction))
-    .bind(event.key.as_bytes())
-    .fetch_optional(tx)
-    .await?;
-    row.map(|row| {
-        message_id(Of {
-            table: "dedupe",
-            row: &row,
-        })
-    })
-    .transpose()
+        } => Some(Sender {
+            channel: event.channel,
+            aliases,
+            name: name.as_deref(),
+            language: language.as_deref(),
+            wrote_at: event.opens_window.then_some(event.at),
+        }),
+        LaneKey::Identity(_) | LaneKey::Chore(_) => None,
+    }
 }
 
 pub(super) fn message_id(row: Of<'_>) -> Result<MessageId, StoreError> {
@@ -210,65 +369,138 @@ pub(super) fn message_id(row: Of<'_>) -> Result<MessageId, StoreError> {
     })
 }
 
-/// Takes the next place in the lane and puts the event there. A time that is set already stays: a lane being worked or
-/// put off is not made ready by an arrival, so an arrival never brings a second worker.
-async fn join_lane(
-    tx: &mut Connection,
-    context: &Context,
-    (receipt, event): (Option<ReceiptId>, &NewEvent),
-    (key, identity): (&str, Option<IdentityId>),
-) -> Result<MessageId, StoreError> {
-    let now = context.now();
-    let ready_at = event.not_before.unwrap_or(now).max(now);
-    // Three statements in one call: each call is a trip to SQLite's thread and back, which costs more than they do.
-    let row = sql(
-        r"insert into lane (id, channel_id, direction, key, identity_id, tail, ready_at, last_at)
-          values ($1, $2, $3, $4, $5, 1, $6, $7)
-          on conflict (channel_id, direction, key) do update
-          set tail = lane.tail + 1, ready_at = coalesce(lane.ready_at, excluded.ready_at), last_at = excluded.last_at;
-          insert into dedupe (channel_id, direction, key, lane_id, seq, day)
-          select $2, $3, $8, id, tail, $9 from lane where channel_id = $2 and direction = $3 and key = $4;
-          insert into event (lane_id, seq, channel_id, receipt_id, kind, key, remote_id, at, accepted_at,
-                             not_before, payload)
-          select id, tail, $2, $10, $11, $8, $12, $13, $7, $14, $15
-          from lane where channel_id = $2 and direction = $3 and key = $4
-          returning lane_id, seq",
-    )
-    .bind(context.next_id())
-    .bind(event.channel.0)
-    .bind(direction_number(event.direction))
-    .bind(key.as_bytes())
-    .bind(identity.map(|identity| identity.0))
-    .bind(ready_at.unix_ms())
-    .bind(now.unix_ms())
-    .bind(event.key.as_bytes())
-    .bind(day(now))
-    .bind(receipt.map(|receipt| receipt.0))
-    .bind(event.kind)
-    .bind(bytes(event.remote_id.as_deref()))
-    .bind(event.at.unix_ms())
-    .bind(event.not_before.map(Time::unix_ms))
-    .bind(event.payload.as_slice())
-    .fetch_one(tx)
-    .await?;
-    message_id(Of {
-        table: "event",
-        row: &row,
-    })
+/// A new event on its way into its lane.
+struct Joining<'a> {
+    arriving: Arriving<'a>,
+    key: &'a str,
+    identity: Option<IdentityId>,
+    deliveries: i64,
 }
 
-/// The channel's workspace; a channel that is unknown has none.
-pub(super) async fn workspace_of(tx: &mut Connection, channel: ChannelId) -> Result<Option<i64>, StoreError> {
-    let row = sql(r"select workspace_id from channel where id = $1")
-        .bind(channel.0)
-        .fetch_optional(tx)
-        .await?;
-    row.map(|row| {
-        Of {
-            table: "channel",
-            row: &row,
+/// Takes the next places in the lanes and puts the events there.
+async fn join_lanes(
+    tx: &mut Connection,
+    context: &Context,
+    joining: &[Joining<'_>],
+) -> Result<Vec<MessageId>, StoreError> {
+    let messages = take_places(tx, context, joining).await?;
+    let (now, today) = (context.now().unix_ms(), day(context.now()));
+    let events = || joining.iter().map(|joining| joining.arriving.event);
+    let lanes = || messages.iter().map(|message| message.lane.0);
+    let places = || messages.iter().map(|message| message.seq);
+    let channels = || events().map(|event| event.channel.0);
+    let keys = || events().map(|event| event.key.as_bytes());
+    let given = Given::rows(joining.len())
+        .ints(channels())
+        .ints(events().map(|event| direction_number(event.direction)))
+        .bytes(keys())
+        .ints(lanes())
+        .ints(places())
+        .ints(joining.iter().map(|_| today))
+        .ints(joining.iter().map(|joining| joining.deliveries));
+    over(
+        r"with given (channel_id, direction, key, lane_id, seq, day, deliveries) as ({rows})
+          insert into dedupe (channel_id, direction, key, lane_id, seq, day, deliveries)
+          select channel_id, direction, key, lane_id, seq, day, deliveries from given",
+        given,
+    )
+    .execute(&mut *tx)
+    .await?;
+    let given = Given::rows(joining.len())
+        .ints(lanes())
+        .ints(places())
+        .ints(channels())
+        .ints(joining.iter().map(|joining| joining.arriving.receipt.map(|id| id.0)))
+        .texts(events().map(|event| event.kind))
+        .bytes(keys())
+        .bytes(events().map(|event| bytes(event.remote_id.as_deref())))
+        .ints(events().map(|event| event.at.unix_ms()))
+        .ints(joining.iter().map(|_| now))
+        .ints(events().map(|event| event.not_before.map(Time::unix_ms)))
+        .bytes(events().map(|event| event.payload.as_slice()));
+    over(
+        r"with given (lane_id, seq, channel_id, receipt_id, kind, key, remote_id, at, accepted_at, not_before,
+                      payload) as ({rows})
+          insert into event (lane_id, seq, channel_id, receipt_id, kind, key, remote_id, at, accepted_at, not_before,
+                             payload)
+          select lane_id, seq, channel_id, receipt_id, kind, key, remote_id, at, accepted_at, not_before, payload
+          from given",
+        given,
+    )
+    .execute(tx)
+    .await?;
+    Ok(messages)
+}
+
+/// A lane that events join, and where they stand among those of the group.
+struct Lane<'a> {
+    first: &'a Joining<'a>,
+    joining: Vec<usize>,
+}
+
+/// A time that is set already stays: a lane being worked or put off is not made ready by an arrival, so an arrival
+/// never brings a second worker.
+async fn take_places(
+    tx: &mut Connection,
+    context: &Context,
+    joining: &[Joining<'_>],
+) -> Result<Vec<MessageId>, StoreError> {
+    let now = context.now();
+    let mut lanes: BTreeMap<(i64, i64, &str), Lane<'_>> = BTreeMap::new();
+    for (place, joins) in joining.iter().enumerate() {
+        let event = joins.arriving.event;
+        let lane = lanes
+            .entry((event.channel.0, direction_number(event.direction), joins.key))
+            .or_insert_with(|| Lane {
+                first: joins,
+                joining: Vec::new(),
+            });
+        lane.joining.push(place);
+    }
+    let ready_at = |lane: &Lane<'_>| lane.first.arriving.event.not_before.unwrap_or(now).max(now).unix_ms();
+    let given = Given::rows(lanes.len())
+        .ints(lanes.values().map(|_| context.next_id()))
+        .ints(lanes.keys().map(|key| key.0))
+        .ints(lanes.keys().map(|key| key.1))
+        .bytes(lanes.keys().map(|key| key.2.as_bytes()))
+        .ints(
+            lanes
+                .values()
+                .map(|lane| lane.first.identity.map(|identity| identity.0)),
+        )
+        .ints(lanes.values().map(|lane| to_int(lane.joining.len())))
+        .ints(lanes.values().map(ready_at))
+        .ints(lanes.values().map(|_| now.unix_ms()));
+    let rows = over(
+        r"with given (id, channel_id, direction, key, identity_id, events, ready_at, last_at) as ({rows})
+          insert into lane (id, channel_id, direction, key, identity_id, tail, ready_at, last_at)
+          select id, channel_id, direction, key, identity_id, events, ready_at, last_at
+          from given where true
+          on conflict (channel_id, direction, key) do update
+          set tail = lane.tail + excluded.tail, ready_at = coalesce(lane.ready_at, excluded.ready_at),
+              last_at = excluded.last_at
+          returning id, channel_id, direction, key, tail",
+        given,
+    )
+    .fetch_all(tx)
+    .await?;
+    let mut messages = vec![None; joining.len()];
+    for row in &rows {
+        let row = Of { table: "lane", row };
+        let key = row.text("key")?;
+        let lane = lanes.get(&(row.int("channel_id")?, row.int("direction")?, key.as_str()));
+        let (Some(lane), id, tail) = (lane, row.int("id")?, row.int("tail")?) else {
+            return Err(row.wrong("key"));
+        };
+        for (behind, place) in lane.joining.iter().rev().enumerate() {
+            messages[*place] = Some(MessageId {
+                lane: LaneId(id),
+                seq: tail - to_int(behind),
+            });
         }
-        .int("workspace_id")
-    })
-    .transpose()
+    }
+    messages
+        .into_iter()
+        .collect::<Option<Vec<_>>>()
+        .ok_or(StoreError::NotFound("lane that was just joined"))
 }

@@ -42,14 +42,18 @@ struct Held {
     /// Commits in the writer's hands. The lane is given to nobody else before they are through.
     in_flight: u32,
     given_back: bool,
+    /// More stands in it than was handed out: whoever waits is woken when it is given back.
+    wanted: bool,
 }
 
 /// How a commit leaves the claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum After {
     Kept,
-    /// A postponement frees the lane.
-    Freed,
+    /// The turn is over and the lane free.
+    GivenBack,
+    /// Free, with a time of its own: whoever waits must look when that is.
+    Postponed,
 }
 
 impl Claims {
@@ -58,17 +62,27 @@ impl Claims {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many lanes of the channel are held.
-    pub(super) fn held_of(&self, channel: ChannelId) -> usize {
-        self.table()
-            .held
-            .values()
-            .filter(|held| held.channel == channel)
-            .count()
+    /// The lanes of the channel that are held.
+    pub(super) fn held_of(&self, channel: ChannelId) -> Vec<LaneId> {
+        let table = self.table();
+        let of_channel = table.held.iter().filter(|(_, held)| held.channel == channel);
+        of_channel.map(|(lane, _)| *lane).collect()
     }
 
     pub(super) fn is_held(&self, lane: LaneId) -> bool {
         self.table().held.contains_key(&lane)
+    }
+
+    /// More stands in the lane than was handed out, if it is held: whoever waits is told when it is given back. Tells
+    /// whether it is held.
+    pub(super) fn wants(&self, lane: LaneId) -> bool {
+        match self.table().held.get_mut(&lane) {
+            Some(held) => {
+                held.wanted = true;
+                true
+            }
+            None => false,
+        }
     }
 
     /// Every lane that somebody has.
@@ -96,6 +110,7 @@ impl Claims {
                 seen: Instant::now(),
                 in_flight: 0,
                 given_back: false,
+                wanted: false,
             },
         );
         Some(Claim { lane, token })
@@ -139,17 +154,25 @@ impl Claims {
     /// The commit is through, well or not.
     fn end(&self, claim: Claim, after: After) {
         let mut table = self.table();
-        let mut freed = false;
         if let Some(held) = table.held.get_mut(&claim.lane)
             && held.token == claim.token
         {
             held.in_flight = held.in_flight.saturating_sub(1);
-            held.given_back |= after == After::Freed;
-            freed = held.given_back && held.in_flight == 0;
+            held.given_back |= after != After::Kept;
+            held.wanted |= after == After::Postponed;
         }
-        if freed {
-            table.held.remove(&claim.lane);
-            drop(table);
+        self.let_go(table, claim);
+    }
+
+    /// Forgets the lane once it is given back and nothing of it is under way.
+    fn let_go(&self, mut table: MutexGuard<'_, Table>, claim: Claim) {
+        let gone = table
+            .held
+            .get(&claim.lane)
+            .is_some_and(|held| held.token == claim.token && held.given_back && held.in_flight == 0);
+        let wanted = gone && table.held.remove(&claim.lane).is_some_and(|held| held.wanted);
+        drop(table);
+        if wanted {
             self.wake();
         }
     }
@@ -168,12 +191,8 @@ impl Claims {
             && held.token == claim.token
         {
             held.given_back = true;
-            if held.in_flight == 0 {
-                table.held.remove(&claim.lane);
-            }
         }
-        drop(table);
-        self.wake();
+        self.let_go(table, claim);
     }
 
     /// Renews the named claims and frees what nobody has named for a lease.
@@ -202,8 +221,14 @@ impl Claims {
         self.ready.notify_one();
     }
 
+    /// New events are to be worked: now, or when their lane is given back.
     pub(super) fn wake_for(&self, accepted: &[AcceptedEvent]) {
-        if accepted.iter().any(|event| matches!(event, AcceptedEvent::New { .. })) {
+        let waits = |event: &AcceptedEvent| match event {
+            AcceptedEvent::New { message, .. } => !self.wants(message.lane),
+            AcceptedEvent::Duplicate { .. } => false,
+        };
+        // Every lane is told, whether or not an earlier one wakes.
+        if accepted.iter().filter(|event| waits(event)).count() > 0 {
             self.wake();
         }
     }

@@ -9,6 +9,7 @@ use mantle_model::hook::Hook;
 use mantle_model::ids::{ChannelId, ReceiptId, WorkspaceId};
 use mantle_model::secret::Secret;
 
+use super::accept::{Arriving, Taken};
 use super::rows::Of;
 use super::writer::Terms;
 use super::{SqlStore, accept, touch};
@@ -37,18 +38,14 @@ fn joining(terms: Terms, events: &[NewEvent]) -> Terms {
 impl Intake for SqlStore {
     async fn accept(&self, receipt: NewReceipt, events: Vec<NewEvent>) -> Result<Accepted, StoreError> {
         let terms = joining(Terms::sender(), &events).weighing(receipt.hook.body.len() + ROW_BYTES + weight(&events));
-        let context = self.context.clone();
         let claims = Arc::clone(&self.claims);
-        let headers = seal_headers(&self.key, &receipt)?;
-        self.writer
-            .submit(
-                terms,
-                async move |tx: &mut Connection| {
-                    accept::receipt_with_events(tx, &context, (&receipt, &headers), &events).await
-                },
-                move |accepted: &Accepted| claims.wake_for(&accepted.events),
-            )
-            .await
+        let taken = Taken {
+            headers: seal_headers(&self.key, &receipt)?,
+            receipt,
+            events,
+        };
+        let wake = move |accepted: &Accepted| claims.wake_for(&accepted.events);
+        self.writer.take(terms, taken, wake).await
     }
 
     async fn enqueue(&self, events: Vec<NewEvent>) -> Result<Vec<AcceptedEvent>, StoreError> {
@@ -58,7 +55,10 @@ impl Intake for SqlStore {
         self.writer
             .submit(
                 terms,
-                async move |tx: &mut Connection| accept::accept_events(tx, &context, None, &events).await,
+                async move |tx: &mut Connection| {
+                    let arriving: Vec<Arriving<'_>> = accept::arriving(None, &events).collect();
+                    accept::accept(tx, &context, &arriving).await
+                },
                 move |accepted: &Vec<AcceptedEvent>| claims.wake_for(accepted),
             )
             .await
@@ -124,7 +124,8 @@ impl Intake for SqlStore {
                     if changed == 0 {
                         return Err(StoreError::NotFound("receipt"));
                     }
-                    let events = accept::accept_events(tx, &context, Some(id), &events).await?;
+                    let arriving: Vec<Arriving<'_>> = accept::arriving(Some(id), &events).collect();
+                    let events = accept::accept(tx, &context, &arriving).await?;
                     Ok(Accepted { receipt: id, events })
                 },
                 move |accepted: &Accepted| claims.wake_for(&accepted.events),

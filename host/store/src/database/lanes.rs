@@ -1,23 +1,25 @@
 //! [`Lanes`] in SQL: claiming, waiting, giving back. What a commit does stands in [`super::commit`].
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use crate::sql::{Connection, Ids, either, sql};
+use crate::sql::{Connection, either, sql};
 use async_trait::async_trait;
 use mantle_model::clock::Time;
 use mantle_model::ids::{ChannelId, IdentityId, LaneId, MessageId, ReceiptId};
 
 use super::accept::message_id;
 use super::claims::After;
-use super::rows::{self, Of, id_list};
+use super::commit::Learnt;
+use super::rows::{self, Of, id_list, to_int};
 use super::writer::Terms;
-use super::{SqlStore, claims, commit, replay, shared, touch};
+use super::{SqlStore, claims, people, replay, touch};
 use crate::StoreError;
 use crate::lanes::{Change, Claim, ClaimedLane, Effect, EffectState, Lanes, ReadyChannel, ReadyLane, StoredEvent};
 
 /// Events handed out with a lane. The rest comes with the next claim, so that no lane keeps others waiting.
-const EVENTS_PER_CLAIM: i64 = 32;
+const EVENTS_PER_CLAIM: usize = 32;
 
 /// What a change weighs in the writer's queue, its payload aside.
 const CHANGE_BYTES: usize = 256;
@@ -76,11 +78,7 @@ impl Lanes for SqlStore {
         {
             return Err(StoreError::Fenced);
         }
-        let after = if changes.iter().any(|change| matches!(change, Change::Retry { .. })) {
-            After::Freed
-        } else {
-            After::Kept
-        };
+        let after = changes.iter().map(leaves).max().unwrap_or(After::Kept);
         let mut woken: Vec<ChannelId> = changes.iter().filter_map(spawned_on).collect();
         if changes.iter().any(|change| matches!(change, Change::Settle { .. })) {
             woken.push(in_flight.channel);
@@ -92,45 +90,47 @@ impl Lanes for SqlStore {
             .weighing(changes.iter().map(change_bytes).sum())
             .touching(touches)
             .waking(woken);
-        let context = self.context.clone();
-        let claims = Arc::clone(&self.claims);
         let notified = Arc::clone(&self.claims);
-        self.writer
-            .submit(
-                terms,
-                async move |tx: &mut Connection| {
-                    let channel = claims.check(claim)?;
-                    if tx.is_postgres() {
-                        shared::fence(tx, claim).await?;
-                    }
-                    commit::apply(tx, &context, (claim.lane, channel), &changes).await?;
-                    if tx.is_postgres() && after == After::Freed {
-                        shared::free(tx, claim).await?;
-                    }
-                    Ok(())
-                },
-                move |&()| {
-                    in_flight.committed(after);
-                    if wakes {
-                        notified.wake();
-                    }
-                },
-            )
-            .await
+        let learnt = Learnt {
+            claims: Arc::clone(&self.claims),
+            claim,
+            channel: Some(in_flight.channel),
+            changes,
+            frees: after != After::Kept,
+        };
+        let committed = move |more: &bool| {
+            in_flight.committed(after);
+            if wakes || *more {
+                notified.wake();
+            }
+        };
+        self.writer.learn(terms, learnt, committed).await.map(drop)
     }
 
     async fn release(&self, claim: Claim) -> Result<(), StoreError> {
         if self.shared.is_some()
             && let Some((channel, touch)) = self.claims.place(claim)
         {
-            let terms = Terms::worker()
-                .touching(touch.into_iter().collect())
-                .waking(vec![channel]);
-            let free = async move |tx: &mut Connection| shared::free(tx, claim).await;
-            let freed = self.writer.submit(terms, free, |_| ()).await;
-            if let Err(error) = freed {
+            let terms = Terms::worker().touching(touch.into_iter().collect());
+            let nothing_more = Learnt {
+                claims: Arc::clone(&self.claims),
+                claim,
+                channel: Some(channel),
+                changes: Vec::new(),
+                frees: true,
+            };
+            match self.writer.learn(terms, nothing_more, |_| ()).await {
+                Ok(more) => {
+                    self.claims.give_back(claim);
+                    if more {
+                        self.claims.wake();
+                    }
+                    return Ok(());
+                }
                 // Let go of here, it is a stray of ours and freed with the next heartbeat.
-                tracing::warn!(lane = %claim.lane, %error, "Lane {} is given back later: {error}", claim.lane);
+                Err(error) => {
+                    tracing::warn!(lane = %claim.lane, %error, "Lane {} is given back later: {error}", claim.lane);
+                }
             }
         }
         self.claims.give_back(claim);
@@ -237,7 +237,7 @@ impl Lanes for SqlStore {
         for row in &rows {
             let row = Of { table: "effect", row };
             if Some(message_id(row)?) != except {
-                open.push(effect(row)?);
+                open.push(effect(row, "remote_id")?);
             }
         }
         Ok(open)
@@ -247,6 +247,14 @@ impl Lanes for SqlStore {
 /// Whether a call to the outside follows.
 fn announces(change: &Change) -> bool {
     matches!(change, Change::Effect { effect, .. } if effect.state == EffectState::Intent)
+}
+
+fn leaves(change: &Change) -> After {
+    match change {
+        Change::Retry { .. } => After::Postponed,
+        Change::GiveBack => After::GivenBack,
+        _ => After::Kept,
+    }
 }
 
 fn spawned_on(change: &Change) -> Option<ChannelId> {
@@ -285,25 +293,28 @@ impl SqlStore {
     }
 
     async fn ready_lanes(&self, channel: ChannelId, now: Time, limit: usize) -> Result<Vec<ReadyLane>, StoreError> {
-        // Held lanes keep their time and stand in front: ask for as many more.
-        let asked = limit.saturating_add(self.claims.held_of(channel));
+        // Held lanes keep their time and stand in front.
+        let held = id_list(self.claims.held_of(channel).into_iter().map(|lane| lane.0));
         // Those that failed are asked for apart: however many there are, the others are seen.
         let rows = either(
             r"select id, ready_at, tail - head as waiting, tries from (
                   select id, ready_at, tail, head, tries from lane
                   where channel_id = $1 and ready_at is not null and ready_at <= $2 and tries = 0
+                    and id not in (select value from json_each($4))
                   order by ready_at, id limit $3
               ) fresh
               union all
               select id, ready_at, tail - head as waiting, tries from (
                   select id, ready_at, tail, head, tries from lane
                   where channel_id = $1 and ready_at is not null and ready_at <= $2 and tries > 0
+                    and id not in (select value from json_each($4))
                   order by ready_at, id limit $3
               ) failed
               order by ready_at, id",
             r"select id, ready_at, tail - head as waiting, tries from (
                   select id, ready_at, tail, head, tries from lane
                   where channel_id = $1 and ready_at is not null and ready_at <= $2 and tries = 0
+                    and id not in (select value from json_each($4))
                     and (claim is null
                          or not exists (select 1 from host
                                         where host.id = lane.owner and host.leased_until > server_ms()))
@@ -313,6 +324,7 @@ impl SqlStore {
               select id, ready_at, tail - head as waiting, tries from (
                   select id, ready_at, tail, head, tries from lane
                   where channel_id = $1 and ready_at is not null and ready_at <= $2 and tries > 0
+                    and id not in (select value from json_each($4))
                     and (claim is null
                          or not exists (select 1 from host
                                         where host.id = lane.owner and host.leased_until > server_ms()))
@@ -322,7 +334,8 @@ impl SqlStore {
         )
         .bind(channel.0)
         .bind(now.unix_ms())
-        .bind(i64::try_from(asked).unwrap_or(i64::MAX))
+        .bind(to_int(limit))
+        .bind(held)
         .fetch_all(&self.readers)
         .await?;
         let mut lanes = Vec::with_capacity(rows.len());
@@ -332,7 +345,7 @@ impl SqlStore {
             if self.claims.is_held(lane) {
                 continue;
             }
-            let waiting = row.int("waiting")?.clamp(1, EVENTS_PER_CLAIM);
+            let waiting = row.int("waiting")?.clamp(1, to_int(EVENTS_PER_CLAIM));
             lanes.push(ReadyLane {
                 lane,
                 events: u32::try_from(waiting).unwrap_or(1),
@@ -348,35 +361,20 @@ impl SqlStore {
         if taken.is_empty() {
             return Ok(Vec::new());
         }
-        let ids = id_list(taken.iter().map(|claim| claim.lane.0));
-        let mut events = self.next_events(&ids, now).await?;
-        let rows = sql(
-            r"select lane.id, lane.channel_id, lane.direction, lane.key, lane.identity_id, lane.tries, lane.failing_since,
-                     lane.ready_at
-              from json_each($1) wanted join lane on lane.id = wanted.value",
-        )
-        .bind(&ids)
-        .fetch_all(&self.readers)
-        .await?;
-        let mut lanes: HashMap<LaneId, ClaimedLane> = HashMap::with_capacity(rows.len());
-        for row in &rows {
-            let row = Of { table: "lane", row };
-            let lane = LaneId(row.int("id")?);
-            let Some(claim) = taken.iter().find(|claim| claim.lane == lane) else {
-                continue;
-            };
-            // The holder before may have finished or postponed it between the look and the taking.
-            let ready = row.time_opt("ready_at")?.is_some_and(|at| at <= now);
-            let events = events.remove(&lane).unwrap_or_default();
-            if ready && !events.is_empty() {
-                lanes.insert(lane, claimed_lane(row, *claim, events)?);
-            }
-        }
+        let mut connection = self.readers.acquire().await?;
+        let mut lanes = with_events(&mut connection, taken, now).await?;
+        let people: Vec<IdentityId> = lanes.values().filter_map(|lane| lane.identity).collect();
+        let people = people::all(&mut connection, &people).await?;
         let mut claimed = Vec::with_capacity(lanes.len());
         for claim in taken {
             match lanes.remove(&claim.lane) {
-                Some(lane) => {
+                Some(mut lane) => {
+                    lane.person = lane.identity.and_then(|identity| people.get(&identity).cloned());
                     self.claims.touches(*claim, touch::lane(&lane));
+                    if lane.events.len() == EVENTS_PER_CLAIM {
+                        // More may stand behind these.
+                        self.claims.wants(claim.lane);
+                    }
                     claimed.push(lane);
                 }
                 None => self.claims.give_back(*claim),
@@ -384,75 +382,79 @@ impl SqlStore {
         }
         Ok(claimed)
     }
-
-    async fn next_events(&self, lanes: &Ids, now: Time) -> Result<HashMap<LaneId, Vec<StoredEvent>>, StoreError> {
-        let mut effects = self.next_effects(lanes).await?;
-        let rows = sql(
-            r"select event.lane_id, event.seq, event.receipt_id, event.kind, event.key, event.remote_id, event.at,
-                     event.accepted_at, event.not_before, event.attempt_no, event.payload
-              from json_each($1) wanted
-              join lane on lane.id = wanted.value
-              join event on event.lane_id = lane.id and event.seq > lane.head and event.seq <= lane.head + $2
-              order by event.lane_id, event.seq",
-        )
-        .bind(lanes)
-        .bind(EVENTS_PER_CLAIM)
-        .fetch_all(&self.readers)
-        .await?;
-        let mut events: HashMap<LaneId, Vec<StoredEvent>> = HashMap::new();
-        let mut put_off = None;
-        for row in &rows {
-            let row = Of { table: "event", row };
-            let id = message_id(row)?;
-            // What is not due yet ends the turn: the order of a lane holds before its times. A first event that
-            // somebody woke early is handed out.
-            let early = row.time_opt("not_before")?.is_some_and(|at| at > now);
-            let lane = events.entry(id.lane).or_default();
-            if put_off == Some(id.lane) || (early && !lane.is_empty()) {
-                put_off = Some(id.lane);
-                continue;
-            }
-            lane.push(stored_event(row, id, effects.remove(&id).unwrap_or_default())?);
-        }
-        Ok(events)
-    }
-
-    async fn next_effects(&self, lanes: &Ids) -> Result<HashMap<MessageId, Vec<Effect>>, StoreError> {
-        let rows = sql(
-            r"select effect.lane_id, effect.seq, effect.step, effect.state, effect.target, effect.fingerprint,
-                     effect.remote_id, effect.announced_at, effect.ended_at, effect.code
-              from json_each($1) wanted
-              join lane on lane.id = wanted.value
-              join effect on effect.lane_id = lane.id and effect.seq > lane.head and effect.seq <= lane.head + $2
-              order by effect.announced_at, effect.step",
-        )
-        .bind(lanes)
-        .bind(EVENTS_PER_CLAIM)
-        .fetch_all(&self.readers)
-        .await?;
-        let mut effects: HashMap<MessageId, Vec<Effect>> = HashMap::new();
-        for row in &rows {
-            let row = Of { table: "effect", row };
-            effects.entry(message_id(row)?).or_default().push(effect(row)?);
-        }
-        Ok(effects)
-    }
 }
 
-fn claimed_lane(row: Of<'_>, claim: Claim, events: Vec<StoredEvent>) -> Result<ClaimedLane, StoreError> {
+/// The lanes that are ready still: the holder before may have finished or postponed them between the look and the
+/// taking. A row for each event, or for each effect where earlier attempts have left some.
+async fn with_events(
+    connection: &mut Connection,
+    taken: &[Claim],
+    now: Time,
+) -> Result<HashMap<LaneId, ClaimedLane>, StoreError> {
+    let rows = sql(
+        r"select lane.channel_id, lane.direction, lane.key as lane_key, lane.identity_id, lane.tries,
+                 lane.failing_since, event.lane_id, event.seq, event.receipt_id, event.kind, event.key,
+                 event.remote_id, event.at, event.accepted_at, event.not_before, event.attempt_no, event.payload,
+                 effect.step, effect.state, effect.target, effect.fingerprint, effect.remote_id as effect_remote_id,
+                 effect.announced_at, effect.ended_at, effect.code
+          from json_each($1) wanted
+          join lane on lane.id = wanted.value
+          join event on event.lane_id = lane.id and event.seq > lane.head and event.seq <= lane.head + $2
+          left join effect on effect.lane_id = event.lane_id and effect.seq = event.seq
+          where lane.ready_at <= $3
+          order by event.lane_id, event.seq, effect.announced_at, effect.step",
+    )
+    .bind(id_list(taken.iter().map(|claim| claim.lane.0)))
+    .bind(to_int(EVENTS_PER_CLAIM))
+    .bind(now.unix_ms())
+    .fetch_all(connection)
+    .await?;
+    let claims: HashMap<LaneId, Claim> = taken.iter().map(|claim| (claim.lane, *claim)).collect();
+    let mut lanes: HashMap<LaneId, ClaimedLane> = HashMap::with_capacity(taken.len());
+    let mut put_off = None;
+    for row in &rows {
+        let row = Of { table: "event", row };
+        let id = message_id(row)?;
+        let Some(claim) = claims.get(&id.lane) else { continue };
+        let lane = match lanes.entry(id.lane) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(claimed_lane(row, *claim)?),
+        };
+        // What is not due yet ends the turn: the order of a lane holds before its times. A first event that somebody
+        // woke early is handed out.
+        let is_next = lane.events.last().is_none_or(|last| last.id != id);
+        let early = row.time_opt("not_before")?.is_some_and(|at| at > now);
+        if put_off == Some(id.lane) || (early && is_next && !lane.events.is_empty()) {
+            put_off = Some(id.lane);
+            continue;
+        }
+        if is_next {
+            lane.events.push(stored_event(row, id)?);
+        }
+        if let (Some(event), Some(_)) = (lane.events.last_mut(), row.text_opt("step")?) {
+            event.effects.push(effect(row, "effect_remote_id")?);
+        }
+    }
+    Ok(lanes)
+}
+
+/// Without its events.
+fn claimed_lane(row: Of<'_>, claim: Claim) -> Result<ClaimedLane, StoreError> {
     Ok(ClaimedLane {
         claim,
         channel: ChannelId(row.int("channel_id")?),
         direction: row.case("direction", rows::direction)?,
         identity: row.get::<Option<i64>>("identity_id")?.map(IdentityId),
-        key: row.text("key")?,
+        key: row.text("lane_key")?,
         tries: row.count("tries")?,
         failing_since: row.time_opt("failing_since")?,
-        events,
+        person: None,
+        events: Vec::new(),
     })
 }
 
-fn stored_event(row: Of<'_>, id: MessageId, effects: Vec<Effect>) -> Result<StoredEvent, StoreError> {
+/// Without its effects.
+fn stored_event(row: Of<'_>, id: MessageId) -> Result<StoredEvent, StoreError> {
     Ok(StoredEvent {
         id,
         receipt: row.get::<Option<i64>>("receipt_id")?.map(ReceiptId),
@@ -463,17 +465,18 @@ fn stored_event(row: Of<'_>, id: MessageId, effects: Vec<Effect>) -> Result<Stor
         accepted_at: row.time("accepted_at")?,
         payload: row.get("payload")?,
         attempt_no: row.count("attempt_no")?,
-        effects,
+        effects: Vec::new(),
     })
 }
 
-pub(super) fn effect(row: Of<'_>) -> Result<Effect, StoreError> {
+/// The provider's or inbox's id stands in a column that is named apart where other ids stand in the row.
+pub(super) fn effect(row: Of<'_>, remote_id: &'static str) -> Result<Effect, StoreError> {
     Ok(Effect {
         step: row.text("step")?,
         state: row.case("state", rows::effect_state)?,
         target: row.text("target")?,
         fingerprint: row.text("fingerprint")?,
-        remote_id: row.text_opt("remote_id")?,
+        remote_id: row.text_opt(remote_id)?,
         announced_at: row.time("announced_at")?,
         ended_at: row.time_opt("ended_at")?,
         code: row.text_opt("code")?,

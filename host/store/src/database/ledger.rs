@@ -340,7 +340,7 @@ async fn effects(connection: &mut Connection, family: &Family) -> Result<Vec<(u3
     rows.iter()
         .map(|row| {
             let row = Of { table: "effect", row };
-            Ok((row.count("attempt_no")?, lanes::effect(row)?))
+            Ok((row.count("attempt_no")?, lanes::effect(row, "remote_id")?))
         })
         .collect()
 }

@@ -3,14 +3,13 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mantle_failpoint::{Point, fails};
-use sqlx::ConnectOptions;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 use crate::StoreError;
-use crate::sql::{Connection, Fault, Pool, sql};
+use crate::sql::{Connection, Fault, Pool, Sqlite, SqlitePool, sql};
 
 /// Before 3.51.3 a checkpoint that met a reset of the write-ahead log could corrupt the file.
 const VERSION_MIN: (u32, u32, u32) = (3, 51, 3);
@@ -19,10 +18,14 @@ const VERSION_MIN: (u32, u32, u32) = (3, 51, 3);
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 
 /// The write-ahead log is cut back to this many bytes after a checkpoint; growing beyond it is normal under load.
-const JOURNAL_SIZE_MAX: &str = "67108864";
+const JOURNAL_SIZE_MAX: &str = "pragma journal_size_limit = 67108864";
 
 /// Read-only connections. Reads are short; more would only compete with the writer for two cores.
-const READERS_MAX: u32 = 4;
+const READERS_MAX: usize = 4;
+
+/// How long a read waits for a lock of another process, which is seldom one that keeps readers out. The reading thread
+/// has others to serve.
+const READ_BUSY_WAIT: Duration = Duration::from_millis(100);
 
 /// How long a read waits for a connection before it counts as failed.
 const READER_WAIT: Duration = Duration::from_secs(5);
@@ -56,20 +59,13 @@ pub(super) fn prepare(data_dir: &Path, database: &Path) -> Result<File, StoreErr
     }
 }
 
-fn options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .busy_timeout(BUSY_WAIT)
-        .disable_statement_logging()
-}
-
 /// The one connection that writes. `FULL` makes every commit reach the disk before it returns: `NORMAL` would
 /// lose acknowledged messages when the power fails.
 pub(super) async fn writing(path: &Path) -> Result<Connection, StoreError> {
     let synchronous = if fails(Point::UnsafeSync).await {
-        SqliteSynchronous::Normal
+        "pragma synchronous = normal"
     } else {
-        SqliteSynchronous::Full
+        "pragma synchronous = full"
     };
     // SQLite gives the log and the index beside it the rights of the file. Older ones are closed as well.
     crate::folder::create_private_file(path)?;
@@ -81,14 +77,11 @@ pub(super) async fn writing(path: &Path) -> Result<Connection, StoreError> {
             crate::folder::create_private_file(beside)?;
         }
     }
-    let connection = options(path)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(synchronous)
-        .pragma("journal_size_limit", JOURNAL_SIZE_MAX)
-        .connect()
-        .await?;
-    Ok(Connection::Sqlite(connection))
+    let mut connection = Connection::Sqlite(Sqlite::open(path, true, BUSY_WAIT)?);
+    connection.script("pragma journal_mode = wal").await?;
+    connection.script(synchronous).await?;
+    connection.script(JOURNAL_SIZE_MAX).await?;
+    Ok(connection)
 }
 
 /// A file up to this size is read through at every start: a second on a slow disk. What damages a larger one shows
@@ -124,11 +117,8 @@ fn damaged(path: &Path, found: &str) -> StoreError {
 }
 
 pub(super) fn reading(path: &Path) -> Pool {
-    let pool = SqlitePoolOptions::new()
-        .max_connections(READERS_MAX)
-        .acquire_timeout(READER_WAIT)
-        .connect_lazy_with(options(path).read_only(true));
-    Pool::Sqlite(pool)
+    let waits = (READ_BUSY_WAIT, READER_WAIT);
+    Pool::Sqlite(Arc::new(SqlitePool::new(path.to_owned(), READERS_MAX, waits)))
 }
 
 pub(super) async fn check_version(connection: &mut Connection) -> Result<(), StoreError> {

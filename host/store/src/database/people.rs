@@ -1,11 +1,14 @@
 //! [`People`] in SQL.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use crate::sql::{Connection, sql};
 use async_trait::async_trait;
 use mantle_model::ids::{ChannelId, IdentityId, WorkspaceId};
 use mantle_model::inbound::Alias;
 
-use super::rows::{self, Of};
+use super::rows::{self, Of, id_list};
 use super::{SqlStore, identities, touch};
 use crate::StoreError;
 use crate::people::{ContactLink, ConversationOwner, Identity, People, ThreadLink};
@@ -13,18 +16,15 @@ use crate::people::{ContactLink, ConversationOwner, Identity, People, ThreadLink
 #[async_trait]
 impl People for SqlStore {
     async fn identity(&self, id: IdentityId) -> Result<Option<Identity>, StoreError> {
-        let mut connection = self.readers.acquire().await?;
-        match identities::present(&mut connection, id).await? {
-            Some(id) => read(&mut connection, id).await,
-            None => Ok(None),
-        }
+        let mut found = all(&mut self.readers.acquire().await?, &[id]).await?;
+        Ok(found.remove(&id))
     }
 
     async fn identity_of(&self, channel: ChannelId, aliases: &[Alias]) -> Result<Option<Identity>, StoreError> {
         let mut connection = self.readers.acquire().await?;
         let owners = identities::owners(&mut connection, channel, aliases).await?;
         match identities::best(aliases, &owners) {
-            Some(id) => read(&mut connection, id).await,
+            Some(id) => Ok(all(&mut connection, &[id]).await?.remove(&id)),
             None => Ok(None),
         }
     }
@@ -124,31 +124,59 @@ impl People for SqlStore {
     }
 }
 
-async fn read(connection: &mut Connection, id: IdentityId) -> Result<Option<Identity>, StoreError> {
-    let aliases = aliases(connection, id).await?;
-    let row = sql(
-        r"select identity.id, identity.channel_id, identity.name, identity.language, identity.reach,
-                 identity.last_inbound_at, identity.window_closed, identity.contact, identity.written_name,
-                 thread.workspace_id, thread.conversation, thread.opened_at, thread.last_part_at, thread.parts
-          from identity
+/// The identities as known now, by the ids that were asked for: an identity that was joined into another is that one. One
+/// question for all: a row for each alias, the newest of each kind first, since an old handle is not how somebody is
+/// called.
+pub(super) async fn all(
+    connection: &mut Connection,
+    asked: &[IdentityId],
+) -> Result<HashMap<IdentityId, Identity>, StoreError> {
+    let mut found: HashMap<IdentityId, Identity> = HashMap::with_capacity(asked.len());
+    if asked.is_empty() {
+        return Ok(found);
+    }
+    let rows = sql(
+        r"select asked.id as asked_id, identity.id, identity.channel_id, identity.name, identity.language,
+                 identity.reach, identity.last_inbound_at, identity.window_closed, identity.contact,
+                 identity.written_name, thread.workspace_id, thread.conversation, thread.opened_at,
+                 thread.last_part_at, thread.parts, alias.kind, alias.value
+          from json_each($1) wanted
+          join identity asked on asked.id = wanted.value
+          join identity on identity.id = coalesce(asked.joined_into, asked.id)
           left join thread on thread.workspace_id = identity.thread_workspace
                           and thread.conversation = identity.thread_conversation
-          where identity.id = $1",
+          left join alias on alias.identity_id = identity.id
+          order by asked.id, alias.kind, alias.since desc, alias.value",
     )
-    .bind(id.0)
-    .fetch_optional(connection)
+    .bind(id_list(asked.iter().map(|identity| identity.0)))
+    .fetch_all(connection)
     .await?;
-    let Some(row) = row else { return Ok(None) };
-    let row = Of {
-        table: "identity",
-        row: &row,
-    };
+    for row in &rows {
+        let row = Of { table: "identity", row };
+        let id = IdentityId(row.int("asked_id")?);
+        let known = match found.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(identity(row)?),
+        };
+        if row.get::<Option<i64>>("kind")?.is_some() {
+            known.aliases.push(Alias {
+                kind: row.case("kind", rows::alias_kind)?,
+                value: row.text("value")?,
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// Without its aliases.
+fn identity(row: Of<'_>) -> Result<Identity, StoreError> {
+    let id = IdentityId(row.int("id")?);
     let contact = row.text_opt("contact")?;
     let written_name = row.text_opt("written_name")?;
-    Ok(Some(Identity {
+    Ok(Identity {
         id,
         channel: ChannelId(row.int("channel_id")?),
-        aliases,
+        aliases: Vec::new(),
         name: row.text_opt("name")?,
         language: row.text_opt("language")?,
         reach: row.case("reach", rows::reach)?,
@@ -160,7 +188,7 @@ async fn read(connection: &mut Connection, id: IdentityId) -> Result<Option<Iden
             written_name,
         }),
         thread: thread(row, id)?,
-    }))
+    })
 }
 
 fn thread(row: Of<'_>, identity: IdentityId) -> Result<Option<ThreadLink>, StoreError> {
@@ -175,24 +203,6 @@ fn thread(row: Of<'_>, identity: IdentityId) -> Result<Option<ThreadLink>, Store
         last_part_at: row.time("last_part_at")?,
         parts: row.count("parts")?,
     }))
-}
-
-/// The newest of each kind first: an old handle is not how somebody is called.
-async fn aliases(connection: &mut Connection, id: IdentityId) -> Result<Vec<Alias>, StoreError> {
-    let rows =
-        sql(r"select identity_id, kind, value from alias where identity_id = $1 order by kind, since desc, value")
-            .bind(id.0)
-            .fetch_all(connection)
-            .await?;
-    rows.iter()
-        .map(|row| {
-            let row = Of { table: "alias", row };
-            Ok(Alias {
-                kind: row.case("kind", rows::alias_kind)?,
-                value: row.text("value")?,
-            })
-        })
-        .collect()
 }
 
 /// Everything of the younger identity becomes the older one's; what only the younger knows is kept. Its id still

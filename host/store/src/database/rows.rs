@@ -51,6 +51,14 @@ impl Of<'_> {
         serde_json::from_slice(&self.get::<Vec<u8>>(column)?).map_err(|_| self.wrong(column))
     }
 
+    /// A place in a list of ours of this length.
+    pub(super) fn place(self, column: &'static str, len: usize) -> Result<usize, StoreError> {
+        usize::try_from(self.int(column)?)
+            .ok()
+            .filter(|place| *place < len)
+            .ok_or_else(|| self.wrong(column))
+    }
+
     /// A number that stands for a case.
     pub(super) fn case<T>(self, column: &'static str, read: fn(i64) -> Option<T>) -> Result<T, StoreError> {
         read(self.int(column)?).ok_or_else(|| self.wrong(column))
@@ -76,6 +84,11 @@ pub(super) fn json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, StoreError
 /// A list of ids, as `json_each` takes it.
 pub(super) fn id_list(ids: impl IntoIterator<Item = i64>) -> Ids {
     Ids(ids.into_iter().collect())
+}
+
+/// A length or place of ours as a column.
+pub(super) fn to_int(size: usize) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
 }
 
 /// Bytes of an optional text, for a blob column.

@@ -4,20 +4,22 @@
 //! looks at the row first and holds it, so a worker that was taken its lane commits nothing. Claims wait for no row,
 //! since they skip what is locked. A notification that is lost costs the time until the next poll.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mantle_model::clock::Time;
+use mantle_model::ids::LaneId;
 use sqlx::postgres::PgListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::claims::Claims;
 use super::hosts::Membership;
-use super::rows::id_list;
+use super::rows::{Of, id_list};
 use crate::StoreError;
 use crate::lanes::Claim;
-use crate::sql::{Connection, Pool, sql};
+use crate::sql::{Connection, Given, Pool, over, sql};
 
 /// How long a change of a workspace or channel by another host can stay unknown when its notification is lost.
 const DIRECTORY_POLL: Duration = Duration::from_secs(2);
@@ -141,24 +143,49 @@ async fn listen(pool: &sqlx::PgPool, claims: &Claims, directory_changed: &Notify
     }
 }
 
-/// Under the claim, or not at all: holds the row until the commit.
-pub(super) async fn fence(tx: &mut Connection, claim: Claim) -> Result<(), StoreError> {
-    let held = sql("select 1 from lane where id = $1 and claim = $2 for update")
-        .bind(claim.lane.0)
-        .bind(claim.token.to_be_bytes().to_vec())
-        .fetch_optional(tx)
-        .await?;
-    held.map(drop).ok_or(StoreError::Fenced)
+/// Under all of these claims, or not at all: holds the rows until the commit.
+pub(super) async fn fence(tx: &mut Connection, claims: &[Claim]) -> Result<(), StoreError> {
+    let tokens: Vec<[u8; 16]> = claims.iter().map(|claim| claim.token.to_be_bytes()).collect();
+    let given = Given::rows(claims.len())
+        .ints(claims.iter().map(|claim| claim.lane.0))
+        .bytes(tokens.iter().map(<[u8; 16]>::as_slice));
+    let held: Vec<i64> = over(
+        r"with given (id, token) as ({rows})
+          select lane.id from lane join given on lane.id = given.id and lane.claim = given.token
+          order by lane.id for update of lane",
+        given,
+    )
+    .scalars(tx)
+    .await?;
+    if claims.iter().all(|claim| held.binary_search(&claim.lane.0).is_ok()) {
+        return Ok(());
+    }
+    Err(StoreError::Fenced)
 }
 
-/// Gives the lane back, unless it is another's by now.
-pub(super) async fn free(tx: &mut Connection, claim: Claim) -> Result<(), StoreError> {
-    sql("update lane set claim = null, owner = null where id = $1 and claim = $2")
-        .bind(claim.lane.0)
-        .bind(claim.token.to_be_bytes().to_vec())
-        .execute(tx)
-        .await?;
-    Ok(())
+/// Gives the lanes back, but for those that are another's by now. Tells which of them are ready.
+pub(super) async fn free(tx: &mut Connection, claims: &[Claim], now: Time) -> Result<BTreeSet<LaneId>, StoreError> {
+    let tokens: Vec<[u8; 16]> = claims.iter().map(|claim| claim.token.to_be_bytes()).collect();
+    let given = Given::rows(claims.len())
+        .ints(claims.iter().map(|claim| claim.lane.0))
+        .bytes(tokens.iter().map(<[u8; 16]>::as_slice));
+    let rows = over(
+        r"with given (id, token) as ({rows})
+          update lane set claim = null, owner = null from given
+          where lane.id = given.id and lane.claim = given.token
+          returning lane.id, lane.ready_at",
+        given,
+    )
+    .fetch_all(tx)
+    .await?;
+    let mut ready = BTreeSet::new();
+    for row in &rows {
+        let row = Of { table: "lane", row };
+        if row.time_opt("ready_at")?.is_some_and(|at| at <= now) {
+            ready.insert(LaneId(row.int("id")?));
+        }
+    }
+    Ok(ready)
 }
 
 /// Tells the other hosts that a workspace or channel has changed.

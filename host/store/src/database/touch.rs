@@ -169,7 +169,8 @@ pub(super) fn changes(channel: ChannelId, changes: &[Change]) -> Vec<Touch> {
             | Change::Settle { .. }
             | Change::Report { .. }
             | Change::Finish { .. }
-            | Change::Retry { .. } => {}
+            | Change::Retry { .. }
+            | Change::GiveBack => {}
         }
     }
     touches

@@ -2,7 +2,8 @@
 //!
 //! It takes everything that is queued (no artificial wait), runs it in one transaction, commits, and
 //! only then answers. Under load the groups grow by themselves; at rest a job costs one sync of the disk.
-//! A job that fails takes nobody with it: the group is rolled back and run again with a savepoint per job.
+//! Hooks and what workers learnt, which is nearly all there is, go in as few statements for a group as for one job
+//! ([`work`]). A job that fails takes nobody with it: the group is rolled back and run again with a savepoint per job.
 //! No transaction lives in a future that a caller could drop: callers hold the end of a channel, no more.
 //!
 //! On PostgreSQL other hosts write at the same time. Each job names what it touches, and a group locks all of that
@@ -11,19 +12,24 @@
 mod group;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use mantle_model::ids::ChannelId;
 use tokio::sync::{mpsc, oneshot};
 
 use self::group::Line;
 pub(super) use self::group::{Database, Server};
+use self::work::{Grouped, Task, Waiting, Work};
+use super::Context;
+use super::accept::Taken;
+use super::commit::Learnt;
 use super::touch::Touch;
+use crate::intake::Accepted;
 use crate::sql::Connection;
 use crate::{Commit, StoreError};
 
@@ -121,7 +127,7 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Returns when the writer has its connection.
-    pub(super) async fn start(on: Database) -> Result<Self, StoreError> {
+    pub(super) async fn start(on: Database, context: Context) -> Result<Self, StoreError> {
         let (queue, jobs) = mpsc::channel(QUEUE_JOBS_MAX);
         let bytes = Arc::new(AtomicUsize::new(0));
         let full = Arc::new(AtomicBool::new(false));
@@ -135,7 +141,7 @@ impl Writer {
         // A connection to a server lives by the runtime that made it: it is made on the writer's own, which nobody
         // who waits for the writer can hold up.
         let told = Arc::clone(&full);
-        let work = async move || match Line::open(on, told, watched).await {
+        let work = async move || match Line::open(on, context, told, watched).await {
             Ok(line) => {
                 // Whoever opens may have gone; then the queue is closed too.
                 let _ = ready.send(Ok(()));
@@ -183,8 +189,39 @@ impl Writer {
         F: AsyncFn(&mut Connection) -> Result<T, StoreError> + Send + 'static,
         C: FnOnce(&T) + Send + 'static,
     {
+        let (waiting, answered) = Waiting::new(committed);
+        let work = Work::Other(Box::new(Task {
+            apply,
+            output: None,
+            waiting,
+        }));
+        self.queue(terms, work)?;
+        answered.await.map_err(|_| closed())?
+    }
+
+    /// Stores a hook in the next group, together with the others of it.
+    pub(super) async fn take<C>(&self, terms: Terms, taken: Taken, committed: C) -> Result<Accepted, StoreError>
+    where
+        C: FnOnce(&Accepted) + Send + 'static,
+    {
+        let (waiting, answered) = Waiting::new(committed);
+        self.queue(terms, Work::Take(Grouped::new(taken, waiting)))?;
+        answered.await.map_err(|_| closed())?
+    }
+
+    /// Writes down what a worker learnt in the next group, together with the others of it.
+    /// Tells whether its lane was given back with more to do.
+    pub(super) async fn learn<C>(&self, terms: Terms, learnt: Learnt, committed: C) -> Result<bool, StoreError>
+    where
+        C: FnOnce(&bool) + Send + 'static,
+    {
+        let (waiting, answered) = Waiting::new(committed);
+        self.queue(terms, Work::Learn(Grouped::new(learnt, waiting)))?;
+        answered.await.map_err(|_| closed())?
+    }
+
+    fn queue(&self, terms: Terms, work: Work) -> Result<(), StoreError> {
         let hold = QueuedBytes::take(&self.bytes, terms.bytes)?;
-        let (answer, answered) = oneshot::channel();
         let queued = Queued {
             since: Instant::now(),
             patience: terms.patience.span(),
@@ -192,19 +229,13 @@ impl Writer {
             hold,
             touches: terms.touches,
             wakes: terms.wakes,
-            job: Box::new(Task {
-                apply,
-                committed: Some(committed),
-                answer: Some(answer),
-                output: None,
-            }),
+            work,
         };
         let queue = self.queue.as_ref().ok_or_else(closed)?;
         queue.try_send(queued).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => busy("too many jobs wait for the disk"),
             mpsc::error::TrySendError::Closed(_) => closed(),
-        })?;
-        answered.await.map_err(|_| closed())?
+        })
     }
 }
 
@@ -261,56 +292,7 @@ struct Queued {
     hold: QueuedBytes,
     touches: Vec<Touch>,
     wakes: Vec<ChannelId>,
-    job: Box<dyn Job>,
-}
-
-/// A task with its types forgotten. Not `Send` while running: all run on the writer's thread.
-#[async_trait(?Send)]
-trait Job: Send {
-    async fn attempt(&mut self, connection: &mut Connection) -> Result<(), StoreError>;
-    /// On disk: the result of the last attempt goes out.
-    fn committed(&mut self);
-    fn refused(&mut self, error: StoreError);
-}
-
-struct Task<T, F, C> {
-    apply: F,
-    committed: Option<C>,
-    answer: Option<oneshot::Sender<Result<T, StoreError>>>,
-    output: Option<T>,
-}
-
-#[async_trait(?Send)]
-impl<T, F, C> Job for Task<T, F, C>
-where
-    T: Send + 'static,
-    F: AsyncFn(&mut Connection) -> Result<T, StoreError> + Send + 'static,
-    C: FnOnce(&T) + Send + 'static,
-{
-    async fn attempt(&mut self, connection: &mut Connection) -> Result<(), StoreError> {
-        self.output = None;
-        self.output = Some((self.apply)(connection).await?);
-        Ok(())
-    }
-
-    fn committed(&mut self) {
-        let Some(output) = self.output.take() else { return };
-        if let Some(committed) = self.committed.take() {
-            committed(&output);
-        }
-        if let Some(answer) = self.answer.take() {
-            // The caller has gone; what it wanted is done.
-            let _ = answer.send(Ok(output));
-        }
-    }
-
-    fn refused(&mut self, error: StoreError) {
-        // What it holds is let go before the caller hears of it.
-        self.committed.take();
-        if let Some(answer) = self.answer.take() {
-            let _ = answer.send(Err(error));
-        }
-    }
+    work: Work,
 }
 
 /// Whom to tell of a group, and what waits behind it.
@@ -365,7 +347,7 @@ fn gather(first: Queued, jobs: &mut mpsc::Receiver<Queued>) -> Vec<Queued> {
     let mut next = Some(first);
     while let Some(mut queued) = next {
         if queued.since.elapsed() > queued.patience {
-            queued.job.refused(busy("the job waited too long for the disk"));
+            queued.work.refuse(busy("the job waited too long for the disk"));
         } else {
             bytes += queued.hold.own;
             batch.push(queued);

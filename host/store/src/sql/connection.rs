@@ -1,19 +1,22 @@
 //! Connections of either database, and what runs on them.
 
+use std::sync::Arc;
+
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnection, PgPool};
 use sqlx::query::Query;
-use sqlx::sqlite::SqliteArguments;
-use sqlx::{AssertSqlSafe, Connection as _, Postgres, Sqlite, SqliteConnection, SqlitePool};
+use sqlx::{AssertSqlSafe, Connection as _, Postgres};
 
-use super::{Row, Text, Value};
+use super::given::{self, Column};
+use super::sqlite::{Lent, Sqlite, SqlitePool};
+use super::{Row, Statement, Text, Value};
 use crate::StoreError;
 
 /// A connection, owned or lent by a pool.
 #[derive(Debug)]
 pub(crate) enum Connection {
-    Sqlite(SqliteConnection),
-    SqlitePooled(PoolConnection<Sqlite>),
+    Sqlite(Sqlite),
+    SqlitePooled(Lent),
     Postgres(PgConnection),
     PostgresPooled(PoolConnection<Postgres>),
 }
@@ -26,12 +29,8 @@ impl Connection {
     /// Runs a text of statements without parameters, such as a migration, in one go.
     pub(crate) async fn script(&mut self, text: &'static str) -> Result<(), StoreError> {
         match self {
-            Self::Sqlite(on) => {
-                sqlx::raw_sql(text).execute(on).await?;
-            }
-            Self::SqlitePooled(on) => {
-                sqlx::raw_sql(text).execute(&mut **on).await?;
-            }
+            Self::Sqlite(on) => on.script(text)?,
+            Self::SqlitePooled(on) => on.connection()?.script(text)?,
             Self::Postgres(on) => {
                 sqlx::raw_sql(text).execute(on).await?;
             }
@@ -45,7 +44,7 @@ impl Connection {
     /// Gives an owned connection back in order.
     pub(crate) async fn close(self) -> Result<(), StoreError> {
         match self {
-            Self::Sqlite(connection) => Ok(connection.close().await?),
+            Self::Sqlite(connection) => connection.close(),
             Self::Postgres(connection) => Ok(connection.close().await?),
             Self::SqlitePooled(_) | Self::PostgresPooled(_) => Ok(()),
         }
@@ -55,7 +54,7 @@ impl Connection {
 /// Connections for what needs no transaction.
 #[derive(Debug, Clone)]
 pub(crate) enum Pool {
-    Sqlite(SqlitePool),
+    Sqlite(Arc<SqlitePool>),
     Postgres(PgPool),
 }
 
@@ -87,92 +86,85 @@ impl<'c> From<&'c Pool> for Target<'c> {
 }
 
 impl Target<'_> {
-    pub(super) async fn execute(self, text: Text, values: &[Value<'_>]) -> Result<u64, StoreError> {
-        let done = match self {
-            Self::Connection(Connection::Sqlite(on)) => sqlite(text, values).execute(on).await?,
-            Self::Connection(Connection::SqlitePooled(on)) => sqlite(text, values).execute(&mut **on).await?,
-            Self::Pool(Pool::Sqlite(pool)) => sqlite(text, values).execute(pool).await?,
-            Self::Connection(Connection::Postgres(on)) => return on_postgres(on, text, values).await,
-            Self::Connection(Connection::PostgresPooled(on)) => return on_postgres(on, text, values).await,
-            Self::Pool(Pool::Postgres(pool)) => return on_postgres(&mut *pool.acquire().await?, text, values).await,
-        };
-        Ok(done.rows_affected())
+    pub(super) async fn execute(self, statement: &Statement<'_>) -> Result<u64, StoreError> {
+        match self {
+            Self::Connection(Connection::Sqlite(on)) => on.execute(statement),
+            Self::Connection(Connection::SqlitePooled(on)) => on.connection()?.execute(statement),
+            Self::Pool(Pool::Sqlite(pool)) => pool.acquire().await?.connection()?.execute(statement),
+            Self::Connection(Connection::Postgres(on)) => on_postgres(on, statement).await,
+            Self::Connection(Connection::PostgresPooled(on)) => on_postgres(on, statement).await,
+            Self::Pool(Pool::Postgres(pool)) => on_postgres(&mut *pool.acquire().await?, statement).await,
+        }
     }
 
-    pub(super) async fn fetch_all(self, text: Text, values: &[Value<'_>]) -> Result<Vec<Row>, StoreError> {
+    pub(super) async fn fetch_all(self, statement: &Statement<'_>) -> Result<Vec<Row>, StoreError> {
         let rows = match self {
-            Self::Connection(Connection::Sqlite(on)) => sqlite(text, values).fetch_all(on).await?,
-            Self::Connection(Connection::SqlitePooled(on)) => sqlite(text, values).fetch_all(&mut **on).await?,
-            Self::Pool(Pool::Sqlite(pool)) => sqlite(text, values).fetch_all(pool).await?,
-            Self::Connection(Connection::Postgres(on)) => return from_postgres(on, text, values).await,
-            Self::Connection(Connection::PostgresPooled(on)) => return from_postgres(on, text, values).await,
-            Self::Pool(Pool::Postgres(pool)) => return from_postgres(&mut *pool.acquire().await?, text, values).await,
+            Self::Connection(Connection::Sqlite(on)) => on.fetch_all(statement)?,
+            Self::Connection(Connection::SqlitePooled(on)) => on.connection()?.fetch_all(statement)?,
+            Self::Pool(Pool::Sqlite(pool)) => pool.acquire().await?.connection()?.fetch_all(statement)?,
+            Self::Connection(Connection::Postgres(on)) => return from_postgres(on, statement).await,
+            Self::Connection(Connection::PostgresPooled(on)) => return from_postgres(on, statement).await,
+            Self::Pool(Pool::Postgres(pool)) => return from_postgres(&mut *pool.acquire().await?, statement).await,
         };
         Ok(rows.into_iter().map(Row::Sqlite).collect())
     }
 }
 
-fn sqlite(text: Text, values: &[Value<'_>]) -> Query<'static, Sqlite, SqliteArguments> {
-    let query = match text {
-        Text::Ours(text) | Text::Either { sqlite: text, .. } => sqlx::query(text),
-        Text::Built(text) => sqlx::query(AssertSqlSafe(text)),
-    };
-    values.iter().fold(query, |query, value| match value {
-        Value::Int(int) => query.bind(*int),
-        Value::Bytes(bytes) => query.bind(bytes.as_deref()),
-        Value::Text(text) => query.bind(text.as_ref()),
-        Value::Ids(ids) => query.bind(json_list(ids.iter().map(i64::to_string))),
-        Value::Places(places) => query.bind(json_list(places.iter().map(|(lane, seq)| format!("[{lane},{seq}]")))),
-        Value::Keys(keys) => query.bind(json_list(keys.iter().map(|key| format!("\"{}\"", hex::encode(key))))),
-    })
-}
-
-/// A list as `json_each` takes it.
-fn json_list(items: impl Iterator<Item = String>) -> String {
-    let items: Vec<String> = items.collect();
-    format!("[{}]", items.join(","))
-}
+type PostgresQuery = Query<'static, Postgres, PgArguments>;
 
 /// The statements of a text, each with all of its parameters: those that it does not name do no harm, since all have
 /// a type.
-fn postgres(text: Text, values: &[Value<'_>]) -> Vec<Query<'static, Postgres, PgArguments>> {
-    let with_values = |query: Query<'static, Postgres, PgArguments>| {
-        values.iter().fold(query, |query, value| match value {
-            Value::Int(int) => query.bind(*int),
-            Value::Bytes(bytes) => query.bind(bytes.as_deref()),
-            Value::Text(text) => query.bind(text.as_ref()),
-            Value::Ids(ids) => query.bind(ids.as_ref()),
-            Value::Places(places) => query.bind(
-                places
-                    .iter()
-                    .flat_map(|(lane, seq)| [*lane, *seq])
-                    .collect::<Vec<i64>>(),
-            ),
-            Value::Keys(keys) => query.bind(keys),
-        })
-    };
-    match text {
+fn postgres(statement: &Statement<'_>) -> Vec<PostgresQuery> {
+    let with_values = |query: PostgresQuery| statement.values.iter().fold(query, postgres_value);
+    match &statement.text {
         // No text of ours has a semicolon within a literal.
         Text::Ours(text) | Text::Either { postgres: text, .. } => text
             .split(';')
             .filter(|statement| !statement.trim().is_empty())
             .map(|statement| with_values(sqlx::query(statement)))
             .collect(),
-        Text::Built(text) => vec![with_values(sqlx::query(AssertSqlSafe(text)))],
+        Text::Built(text) => vec![with_values(sqlx::query(AssertSqlSafe(text.clone())))],
+        Text::Given(_) if statement.given.is_empty() => Vec::new(),
+        Text::Given(text) => {
+            let (before, columns) = (statement.values.len(), statement.given.columns());
+            let text = given::as_arrays(text, before, columns.len());
+            let query = with_values(sqlx::query(AssertSqlSafe(text)));
+            vec![columns.iter().fold(query, |query, column| match column {
+                Column::Ints(ints) => query.bind(ints),
+                Column::Bytes(bytes) => query.bind(bytes),
+                Column::Texts(texts) => query.bind(texts),
+            })]
+        }
     }
 }
 
-async fn on_postgres(on: &mut PgConnection, text: Text, values: &[Value<'_>]) -> Result<u64, StoreError> {
+fn postgres_value(query: PostgresQuery, value: &Value<'_>) -> PostgresQuery {
+    match value {
+        Value::Int(int) => query.bind(*int),
+        Value::Bytes(bytes) => query.bind(bytes.as_deref()),
+        Value::Text(text) => query.bind(text.as_ref()),
+        Value::Ids(ids) => query.bind(ids.as_ref()),
+        Value::Places(places) => query.bind(
+            places
+                .iter()
+                .flat_map(|(lane, seq)| [*lane, *seq])
+                .collect::<Vec<i64>>(),
+        ),
+        Value::Keys(keys) => query.bind(keys),
+    }
+}
+
+async fn on_postgres(on: &mut PgConnection, statement: &Statement<'_>) -> Result<u64, StoreError> {
     let mut rows = 0;
-    for query in postgres(text, values) {
+    for query in postgres(statement) {
         rows += query.execute(&mut *on).await?.rows_affected();
     }
     Ok(rows)
 }
 
-async fn from_postgres(on: &mut PgConnection, text: Text, values: &[Value<'_>]) -> Result<Vec<Row>, StoreError> {
+async fn from_postgres(on: &mut PgConnection, statement: &Statement<'_>) -> Result<Vec<Row>, StoreError> {
     let mut rows = Vec::new();
-    for query in postgres(text, values) {
+    for query in postgres(statement) {
         rows = query.fetch_all(&mut *on).await?;
     }
     Ok(rows.into_iter().map(Row::Postgres).collect())

@@ -1,7 +1,6 @@
 //! What an error of a database means for who met it.
 
 use sqlx::postgres::PgDatabaseError;
-use sqlx::sqlite::SqliteError;
 
 use crate::StoreError;
 
@@ -37,17 +36,16 @@ impl Fault {
                 if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
                     return Self::of_postgres(error.code());
                 }
-                let known = error.try_downcast_ref::<SqliteError>().is_some();
-                let code = error.code().filter(|_| known);
-                // The low byte of the extended code.
-                match code.and_then(|code| code.parse::<i32>().ok()).map(|code| code & 0xff) {
-                    Some(SQLITE_FULL) => Self::DiskFull,
-                    Some(SQLITE_BUSY) => Self::Locked,
-                    Some(SQLITE_IOERR) => Self::DiskFailed,
-                    Some(SQLITE_CORRUPT | SQLITE_NOTADB) => Self::Damaged,
-                    _ => Self::Statement,
-                }
+                Self::Statement
             }
+            // The low byte of the extended code.
+            StoreError::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => match error.extended_code & 0xff {
+                SQLITE_FULL => Self::DiskFull,
+                SQLITE_BUSY => Self::Locked,
+                SQLITE_IOERR => Self::DiskFailed,
+                SQLITE_CORRUPT | SQLITE_NOTADB => Self::Damaged,
+                _ => Self::Statement,
+            },
             StoreError::Database(
                 sqlx::Error::Io(_)
                 | sqlx::Error::Tls(_)

@@ -1,9 +1,10 @@
 //! Rows, whichever database they come from.
 
+use rusqlite::types::Value as Stored;
 use sqlx::postgres::{PgRow, PgValueFormat};
-use sqlx::sqlite::SqliteRow;
 use sqlx::{ColumnIndex, Row as _};
 
+use super::sqlite::SqliteRow;
 use crate::StoreError;
 
 /// One row of an answer.
@@ -13,9 +14,21 @@ pub(crate) enum Row {
 }
 
 /// A column by its name or by its place.
-pub(crate) trait Column: ColumnIndex<SqliteRow> + ColumnIndex<PgRow> + Copy {}
+pub(crate) trait Column: ColumnIndex<PgRow> + Copy {
+    fn place(self, row: &SqliteRow) -> Option<usize>;
+}
 
-impl<T: ColumnIndex<SqliteRow> + ColumnIndex<PgRow> + Copy> Column for T {}
+impl Column for usize {
+    fn place(self, _row: &SqliteRow) -> Option<usize> {
+        Some(self)
+    }
+}
+
+impl Column for &str {
+    fn place(self, row: &SqliteRow) -> Option<usize> {
+        row.place(self)
+    }
+}
 
 impl Row {
     pub(crate) fn get<T: FromColumn>(&self, column: impl Column) -> Result<T, StoreError> {
@@ -24,7 +37,11 @@ impl Row {
 
     fn int(&self, column: impl Column) -> Result<Option<i64>, StoreError> {
         match self {
-            Self::Sqlite(row) => Ok(row.try_get(column)?),
+            Self::Sqlite(row) => match stored(row, column)? {
+                Stored::Null => Ok(None),
+                Stored::Integer(int) => Ok(Some(*int)),
+                Stored::Real(_) | Stored::Text(_) | Stored::Blob(_) => Err(undecodable("a number was expected")),
+            },
             Self::Postgres(row) => binary(row, column)?.map(postgres_int).transpose(),
         }
     }
@@ -32,10 +49,22 @@ impl Row {
     /// Words are bytes too.
     fn bytes(&self, column: impl Column) -> Result<Option<Vec<u8>>, StoreError> {
         match self {
-            Self::Sqlite(row) => Ok(row.try_get(column)?),
+            Self::Sqlite(row) => match stored(row, column)? {
+                Stored::Null => Ok(None),
+                Stored::Text(text) => Ok(Some(text.as_bytes().to_vec())),
+                Stored::Blob(bytes) => Ok(Some(bytes.clone())),
+                Stored::Integer(_) | Stored::Real(_) => Err(undecodable("bytes were expected")),
+            },
             Self::Postgres(row) => Ok(binary(row, column)?.map(<[u8]>::to_vec)),
         }
     }
+}
+
+fn stored(row: &SqliteRow, column: impl Column) -> Result<&Stored, StoreError> {
+    column
+        .place(row)
+        .and_then(|place| row.value(place))
+        .ok_or_else(|| undecodable("there is no such column"))
 }
 
 /// The bytes of a column as the server sent them; None for null.

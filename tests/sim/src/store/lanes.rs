@@ -194,6 +194,10 @@ impl Memory {
         if events.is_empty() {
             return None;
         }
+        let person = lane
+            .identity
+            .and_then(|identity| self.present(identity))
+            .and_then(|identity| self.identity(identity));
         self.tokens += 1;
         let token = self.tokens;
         let lane = self.lanes.get_mut(&id)?;
@@ -206,6 +210,7 @@ impl Memory {
             key: lane.key.clone(),
             tries: lane.tries,
             failing_since: lane.failing_since,
+            person,
             events,
         })
     }
@@ -289,6 +294,7 @@ impl Memory {
             }
             Change::Finish { seq, ending } => self.finish(now.time, at_seq(seq), ending)?,
             Change::Retry { until, cause, counts } => self.put_off(now.time, lane, (until, counts), cause),
+            Change::GiveBack => self.lanes.get_mut(&lane).into_iter().for_each(|lane| lane.claim = None),
         }
         Ok(())
     }

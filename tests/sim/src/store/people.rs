@@ -113,7 +113,7 @@ impl People for MemoryStore {
 }
 
 impl Memory {
-    fn identity(&self, id: IdentityId) -> Option<Identity> {
+    pub(super) fn identity(&self, id: IdentityId) -> Option<Identity> {
         let person = self.people.get(&id)?;
         let aliases = self.aliases.iter().filter(|(_, owner)| **owner == id);
         let mut aliases: Vec<Alias> = aliases.map(|((_, alias), _)| alias.clone()).collect();

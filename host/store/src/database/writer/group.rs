@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use mantle_failpoint::{Point, reach};
-
+use super::super::Context;
 use super::super::disk::{LogWatch, Reserve};
 use super::super::postgres::Address;
 use super::super::touch;
-use super::{Job, Queued, Watched, busy};
+use super::{Queued, Watched, busy, work};
 use crate::StoreError;
 use crate::sql::{Connection, Fault, sql};
 
@@ -53,6 +52,7 @@ struct Disk {
 /// The connection that writes.
 pub(super) struct Line {
     connection: Connection,
+    context: Context,
     server: Option<Server>,
     disk: Option<Disk>,
     full: Arc<AtomicBool>,
@@ -63,7 +63,12 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) async fn open(on: Database, full: Arc<AtomicBool>, watched: Watched) -> Result<Self, StoreError> {
+    pub(super) async fn open(
+        on: Database,
+        context: Context,
+        full: Arc<AtomicBool>,
+        watched: Watched,
+    ) -> Result<Self, StoreError> {
         let (connection, server, disk) = match on {
             Database::Sqlite {
                 connection,
@@ -78,6 +83,7 @@ impl Line {
         );
         Ok(Self {
             connection,
+            context,
             server,
             disk,
             full,
@@ -104,7 +110,7 @@ impl Line {
         }
         let (outcomes, others): (Vec<_>, Vec<_>) = batch.into_iter().partition(|queued| queued.is_outcome);
         for mut queued in others {
-            queued.job.refused(busy("the disk is full"));
+            queued.work.refuse(busy("the disk is full"));
         }
         outcomes
     }
@@ -175,7 +181,15 @@ impl Line {
         if !self.connection.is_postgres() {
             return Ok(());
         }
-        let mut channels: Vec<i64> = batch.iter().flat_map(|queued| &queued.wakes).map(|id| id.0).collect();
+        let woken = |queued: &'_ Queued| {
+            queued
+                .wakes
+                .iter()
+                .copied()
+                .chain(queued.work.given_back())
+                .collect::<Vec<_>>()
+        };
+        let mut channels: Vec<i64> = batch.iter().flat_map(woken).map(|id| id.0).collect();
         channels.sort_unstable();
         channels.dedup();
         if channels.is_empty() {
@@ -249,7 +263,7 @@ async fn run(line: &mut Line, mut batch: Vec<Queued>) {
         match together(line, &mut batch).await {
             Together::Committed(sync) => {
                 line.watched.tell(batch.len(), begun.elapsed(), sync);
-                return batch.iter_mut().for_each(|queued| queued.job.committed());
+                return batch.iter_mut().for_each(|queued| queued.work.committed());
             }
             // Doing it again could do it twice where a job is not keyed; who asked knows whether it may be repeated.
             Together::Unknown(error) => {
@@ -281,10 +295,7 @@ async fn run(line: &mut Line, mut batch: Vec<Queued>) {
 async fn together(line: &mut Line, batch: &mut [Queued]) -> Together {
     let run = async {
         line.begin(batch).await?;
-        for queued in &mut *batch {
-            queued.job.attempt(&mut line.connection).await?;
-            reach(Point::JobRun).await;
-        }
+        work::run(&mut line.connection, &line.context, batch).await?;
         line.tell(batch).await
     };
     if let Err(error) = run.await {
@@ -308,7 +319,7 @@ async fn one_by_one(line: &mut Line, batch: Vec<Queued>) {
         return refuse_all(batch, &error);
     }
     for mut queued in batch {
-        match isolated(line, queued.job.as_mut()).await {
+        match isolated(line, &mut queued).await {
             Isolated::Good => good.push(queued),
             Isolated::Undone(error) => refused.push((queued, error)),
             Isolated::AllUndone(error) => {
@@ -316,7 +327,7 @@ async fn one_by_one(line: &mut Line, batch: Vec<Queued>) {
                 good.extend(refused.drain(..).map(|(queued, _)| queued));
                 line.roll_back(&error).await;
                 refuse_all(std::mem::take(&mut good), &error);
-                queued.job.refused(understood(error));
+                queued.work.refuse(understood(error));
                 // If this fails, so does each job that follows, and is told so.
                 if line.mend().await.is_ok() {
                     let _ = line.begin(&[]).await;
@@ -330,9 +341,9 @@ async fn one_by_one(line: &mut Line, batch: Vec<Queued>) {
     };
     match committed.await {
         Ok(()) => {
-            good.iter_mut().for_each(|queued| queued.job.committed());
+            good.iter_mut().for_each(|queued| queued.work.committed());
             for (mut queued, error) in refused {
-                queued.job.refused(understood(error));
+                queued.work.refuse(understood(error));
             }
         }
         Err(error) => {
@@ -351,14 +362,15 @@ enum Isolated {
     AllUndone(StoreError),
 }
 
-async fn isolated(line: &mut Line, job: &mut dyn Job) -> Isolated {
+async fn isolated(line: &mut Line, queued: &mut Queued) -> Isolated {
     let mut races = 0;
     loop {
         if let Err(error) = line.execute("savepoint job").await {
             line.note(&error);
             return Isolated::AllUndone(error);
         }
-        let Err(error) = job.attempt(&mut line.connection).await else {
+        let alone = std::slice::from_mut(&mut *queued);
+        let Err(error) = work::run(&mut line.connection, &line.context, alone).await else {
             break;
         };
         let fault = line.note(&error);
@@ -391,7 +403,7 @@ fn refuse_all(batch: Vec<Queued>, error: &StoreError) {
         _ => "the disk did not take the commit",
     };
     for mut queued in batch {
-        queued.job.refused(busy(why));
+        queued.work.refuse(busy(why));
     }
 }
 

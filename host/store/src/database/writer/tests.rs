@@ -53,7 +53,7 @@ async fn one_bad_job_does_not_fail_the_others_of_its_group() {
     for job in jobs {
         match job.await.unwrap() {
             Ok(()) => good += 1,
-            Err(error) => assert!(matches!(error, StoreError::Database(_)), "{error}"),
+            Err(error) => assert!(matches!(error, StoreError::Sqlite(_)), "{error}"),
         }
     }
     assert_eq!(good, 3);

@@ -1,0 +1,172 @@
+//! What the writer is given to do, and who waits for it.
+
+use async_trait::async_trait;
+use mantle_failpoint::{Point, reach};
+use mantle_model::ids::ChannelId;
+use tokio::sync::oneshot;
+
+use super::super::Context;
+use super::super::accept::{self, Taken};
+use super::super::commit::{self, Learnt};
+use super::Queued;
+use crate::StoreError;
+use crate::intake::Accepted;
+use crate::sql::Connection;
+
+/// One job.
+pub(super) enum Work {
+    /// A hook to be stored.
+    Take(Grouped<Taken, Accepted>),
+    /// What a worker learnt. Tells whether its lane was given back with more to do.
+    Learn(Grouped<Learnt, bool>),
+    /// Whatever happens seldom.
+    Other(Box<dyn Job>),
+}
+
+/// Runs all of them. Those of one group were asked for at the same time, so none needs to see what another did, and
+/// those of one kind run together.
+pub(super) async fn run(tx: &mut Connection, context: &Context, batch: &mut [Queued]) -> Result<(), StoreError> {
+    let taken: Vec<&Taken> = batch.iter().filter_map(|queued| queued.work.taken()).collect();
+    let mut accepted = accept::receipts(tx, context, &taken).await?.into_iter();
+    let learnt: Vec<&Learnt> = batch.iter().filter_map(|queued| queued.work.learnt()).collect();
+    let ready = commit::learn(tx, context, &learnt).await?;
+    for queued in batch {
+        match &mut queued.work {
+            Work::Take(take) => take.output = accepted.next(),
+            Work::Learn(learn) => learn.output = Some(learn.input.frees && ready.contains(&learn.input.claim.lane)),
+            Work::Other(job) => job.attempt(tx).await?,
+        }
+        reach(Point::JobRun).await;
+    }
+    Ok(())
+}
+
+impl Work {
+    fn taken(&self) -> Option<&Taken> {
+        match self {
+            Self::Take(take) => Some(&take.input),
+            Self::Learn(_) | Self::Other(_) => None,
+        }
+    }
+
+    fn learnt(&self) -> Option<&Learnt> {
+        match self {
+            Self::Learn(learn) => Some(&learn.input),
+            Self::Take(_) | Self::Other(_) => None,
+        }
+    }
+
+    /// The channel whose lane others may take on with, if there is one.
+    pub(super) fn given_back(&self) -> Option<ChannelId> {
+        match self {
+            Self::Learn(learn) if learn.output == Some(true) => learn.input.channel,
+            Self::Take(_) | Self::Learn(_) | Self::Other(_) => None,
+        }
+    }
+
+    /// On disk: the result of the last attempt goes out.
+    pub(super) fn committed(&mut self) {
+        match self {
+            Self::Take(take) => take.waiting.committed(take.output.take()),
+            Self::Learn(learn) => learn.waiting.committed(learn.output.take()),
+            Self::Other(job) => job.committed(),
+        }
+    }
+
+    pub(super) fn refuse(&mut self, error: StoreError) {
+        match self {
+            Self::Take(take) => take.waiting.refuse(error),
+            Self::Learn(learn) => learn.waiting.refuse(error),
+            Self::Other(job) => job.refuse(error),
+        }
+    }
+}
+
+/// A job that runs together with others of its kind.
+pub(super) struct Grouped<I, T> {
+    input: I,
+    output: Option<T>,
+    waiting: Waiting<T>,
+}
+
+impl<I, T> Grouped<I, T> {
+    pub(super) fn new(input: I, waiting: Waiting<T>) -> Self {
+        Self {
+            input,
+            output: None,
+            waiting,
+        }
+    }
+}
+
+/// Who waits for a result, and what follows from it whether or not they still do.
+pub(super) struct Waiting<T> {
+    committed: Option<Box<dyn FnOnce(&T) + Send>>,
+    answer: Option<oneshot::Sender<Result<T, StoreError>>>,
+}
+
+impl<T> Waiting<T> {
+    pub(super) fn new(committed: impl FnOnce(&T) + Send + 'static) -> (Self, oneshot::Receiver<Result<T, StoreError>>) {
+        let (answer, answered) = oneshot::channel();
+        let waiting = Self {
+            committed: Some(Box::new(committed)),
+            answer: Some(answer),
+        };
+        (waiting, answered)
+    }
+
+    fn committed(&mut self, output: Option<T>) {
+        let Some(output) = output else { return };
+        if let Some(committed) = self.committed.take() {
+            committed(&output);
+        }
+        if let Some(answer) = self.answer.take() {
+            // The caller has gone; what it wanted is done.
+            let _ = answer.send(Ok(output));
+        }
+    }
+
+    fn refuse(&mut self, error: StoreError) {
+        // What it holds is let go before the caller hears of it.
+        self.committed.take();
+        if let Some(answer) = self.answer.take() {
+            let _ = answer.send(Err(error));
+        }
+    }
+}
+
+/// A task with its types forgotten. Not `Send` while running: all run on the writer's thread.
+#[async_trait(?Send)]
+pub(super) trait Job: Send {
+    async fn attempt(&mut self, connection: &mut Connection) -> Result<(), StoreError>;
+    /// On disk: the result of the last attempt goes out.
+    fn committed(&mut self);
+    fn refuse(&mut self, error: StoreError);
+}
+
+pub(super) struct Task<T, F> {
+    pub apply: F,
+    pub output: Option<T>,
+    pub waiting: Waiting<T>,
+}
+
+#[async_trait(?Send)]
+impl<T, F> Job for Task<T, F>
+where
+    T: Send + 'static,
+    F: AsyncFn(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+{
+    async fn attempt(&mut self, connection: &mut Connection) -> Result<(), StoreError> {
+        self.output = None;
+        self.output = Some((self.apply)(connection).await?);
+        Ok(())
+    }
+
+    fn committed(&mut self) {
+        self.waiting.committed(self.output.take());
+    }
+
+    fn refuse(&mut self, error: StoreError) {
+        self.waiting.refuse(error);
+    }
+}
