@@ -309,9 +309,10 @@ impl Bridge {
     }
 
     /// Waits until nothing is left to do: every event has ended. The clock is moved over the pauses that providers ask
-    /// for between two messages to one person, and over no longer wait.
+    /// for between two messages to one person, over the wait for a write of ours whose echo came first, and over no
+    /// longer wait.
     pub async fn quiet(&self) -> Result<()> {
-        const PAUSE: Duration = Duration::from_secs(1);
+        const PAUSE: Duration = Duration::from_secs(2);
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let left = self.host().store.backlog().await?;
