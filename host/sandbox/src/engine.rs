@@ -155,6 +155,7 @@ fn pool(slots: u32) -> PoolingAllocationConfig {
         .table_elements(limits::TABLE_ELEMENTS_MAX)
         .max_memory_size((limits::MEMORY_MIB_MAX as usize) << 20)
         .linear_memory_keep_resident(limits::KEEP_RESIDENT_BYTES)
+        .table_keep_resident(limits::TABLE_KEEP_RESIDENT_BYTES)
         .max_unused_warm_slots(limits::WARM_SLOTS_MAX)
         .pagemap_scan(Enabled::Auto);
     pool

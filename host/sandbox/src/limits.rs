@@ -51,6 +51,8 @@ pub(crate) const STDERR_BYTES_MAX: usize = 4 << 10;
 pub(crate) const POOL_SLOTS: [u32; 2] = [1_000, 100];
 /// Memory that a slot keeps between two calls, so that a small guest causes no page faults.
 pub(crate) const KEEP_RESIDENT_BYTES: usize = 256 << 10;
+/// Of each of its tables: a connector has some hundred functions, and giving a page back costs more than clearing it.
+pub(crate) const TABLE_KEEP_RESIDENT_BYTES: usize = 64 << 10;
 /// Slots kept warm though nobody uses them.
 pub(crate) const WARM_SLOTS_MAX: u32 = 100;
 
