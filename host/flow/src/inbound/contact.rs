@@ -38,6 +38,18 @@ pub(super) struct Ensured {
     pub contact: String,
     /// A note to be owed once there is a conversation.
     pub note: Option<Change>,
+    /// The inbox or the store was asked: meanwhile others may have gone on with the identity.
+    pub asked: bool,
+}
+
+impl Ensured {
+    fn anew(contact: String, note: Option<Change>) -> Self {
+        Self {
+            contact,
+            note,
+            asked: true,
+        }
+    }
 }
 
 /// The identity as the inbox sees a person.
@@ -52,11 +64,12 @@ pub(super) fn person(identity: &Identity) -> Person {
 /// A known identity costs no search.
 pub(super) async fn ensure(job: &Job<'_>, identity: &Identity) -> Result<Ensured, Stop> {
     if let Some(link) = &identity.contact {
-        refresh_name(job, identity, link).await?;
+        let asked = refresh_name(job, identity, link).await?;
         let earlier = job.event.effect(OTHERS_STEP);
         return Ok(Ensured {
             contact: link.contact.clone(),
             note: earlier.map(|effect| others_note(job, identity, effect.fingerprint.clone())),
+            asked,
         });
     }
     let person = person(identity);
@@ -68,7 +81,7 @@ pub(super) async fn ensure(job: &Job<'_>, identity: &Identity) -> Result<Ensured
             changes.extend(known(job, identity, &keys, &contact));
             changes.push(job.hop("contact known from another channel", None, Some(contact.clone())));
             job.commit(changes).await?;
-            return Ok(Ensured { contact, note: None });
+            return Ok(Ensured::anew(contact, None));
         }
     };
     let prefer_users = job.workspace.settings.prefer_users;
@@ -79,7 +92,7 @@ pub(super) async fn ensure(job: &Job<'_>, identity: &Identity) -> Result<Ensured
     let Some(contact) = found.chosen else {
         wait_for_the_lost(job, &right)?;
         let contact = create(job, identity, &person, &keys).await?;
-        return Ok(Ensured { contact, note: None });
+        return Ok(Ensured::anew(contact, None));
     };
     let mut changes = settled(job, &contact.id);
     changes.extend(known(job, identity, &keys, &contact.id));
@@ -87,10 +100,8 @@ pub(super) async fn ensure(job: &Job<'_>, identity: &Identity) -> Result<Ensured
     let html = others_html(&found.others);
     changes.extend(html.clone().map(|html| remembered(job, html)));
     job.commit(changes).await?;
-    Ok(Ensured {
-        contact: contact.id,
-        note: html.map(|html| others_note(job, identity, html)),
-    })
+    let note = html.map(|html| others_note(job, identity, html));
+    Ok(Ensured::anew(contact.id, note))
 }
 
 /// What the person's contact goes by while it is made: the same on every channel that tells the phone number, and on
@@ -164,13 +175,14 @@ fn made(job: &Job<'_>, keys: &[String], contact: &str) -> Vec<Change> {
     }]
 }
 
-/// A provider's new name is written once, and only over a name that is ours. That it fails delays no message.
-async fn refresh_name(job: &Job<'_>, identity: &Identity, known: &ContactLink) -> Result<(), Stop> {
+/// A provider's new name is written once, and only over a name that is ours. That it fails delays no message. Tells
+/// whether the inbox was asked.
+async fn refresh_name(job: &Job<'_>, identity: &Identity, known: &ContactLink) -> Result<bool, Stop> {
     let (Some(name), Some(written)) = (&identity.name, &known.written_name) else {
-        return Ok(());
+        return Ok(false);
     };
     if name == written {
-        return Ok(());
+        return Ok(false);
     }
     let person = person(identity);
     let refreshed = job
@@ -181,13 +193,14 @@ async fn refresh_name(job: &Job<'_>, identity: &Identity, known: &ContactLink) -
         Ok(contact) => {
             // Another name there was given by somebody else, and is theirs from now on.
             let ours = contact.name.filter(|present| present == name);
-            job.commit(vec![link(identity, &known.contact, ours)]).await
+            job.commit(vec![link(identity, &known.contact, ours)]).await?;
+            Ok(true)
         }
         Err(error @ (InboxError::ContactGone | InboxError::ContactMerged { .. })) => Err(error.into()),
         Err(error @ InboxError::Failure(Failure::Unauthorized(_))) => Err(error.into()),
         Err(error) => {
             tracing::info!(workspace.id = %job.workspace.id, %error, "A contact's name was not refreshed");
-            Ok(())
+            Ok(true)
         }
     }
 }

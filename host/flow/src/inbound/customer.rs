@@ -61,12 +61,14 @@ async fn deliver(job: &Job<'_>, message: &Message) -> Result<Turn, Stop> {
         return Ok(turn);
     }
     let mut gathered = media::gather(job, message).await?;
-    let message = &telling::told(job, message, &gathered).await;
+    let message = &*telling::told(job, message, &gathered).await;
     let mut anew = gone_times(job) >= GONE_TRIES;
     for _ in 0..RELINKS_MAX {
         let identity = job.identity().await?;
         let placed = match contact::ensure(job, &identity).await {
-            Ok(Ensured { contact, note }) => {
+            Ok(Ensured { contact, note, asked }) => {
+                // What was read before nobody was asked is still so: a look at the store costs more than the words.
+                let identity = if asked { job.identity().await? } else { identity };
                 let at = Place {
                     identity,
                     contact,
@@ -78,22 +80,11 @@ async fn deliver(job: &Job<'_>, message: &Message) -> Result<Turn, Stop> {
             }
             Err(stop) => Err(stop),
         };
-        let known = job
-            .identity()
-            .await?
-            .contact
-            .map(|link| link.contact)
-            .unwrap_or_default();
         match placed {
             Err(Stop::Inbox(InboxError::ConversationGone)) => return Ok(gone(job)),
-            Err(Stop::Inbox(InboxError::ContactMerged { into })) => {
-                job.flow
-                    .store()
-                    .relink_contact(job.workspace.id, &known, Some(&into))
-                    .await?;
-            }
+            Err(Stop::Inbox(InboxError::ContactMerged { into })) => relink(job, Some(&into)).await?,
             Err(Stop::Inbox(InboxError::ContactGone)) => {
-                job.flow.store().relink_contact(job.workspace.id, &known, None).await?;
+                relink(job, None).await?;
                 anew = true;
             }
             other => return other.map(Turn::done),
@@ -103,7 +94,16 @@ async fn deliver(job: &Job<'_>, message: &Message) -> Result<Turn, Stop> {
     Err(Stop::Inbox(Failure::Transient(cause).into()))
 }
 
+/// The contact that the identity has by now is gone, or goes by another id.
+async fn relink(job: &Job<'_>, into: Option<&str>) -> Result<(), Stop> {
+    let known = job.identity().await?.contact.map(|link| link.contact);
+    let known = known.unwrap_or_default();
+    job.flow.store().relink_contact(job.workspace.id, &known, into).await?;
+    Ok(())
+}
+
 struct Place {
+    /// As it was when the contact was known, before anything was written.
     identity: Identity,
     contact: String,
     /// The present conversation is not there any more.
@@ -112,8 +112,9 @@ struct Place {
 
 /// Writes the words and files. Answers with the changes that end the event.
 async fn place(job: &Job<'_>, message: &Message, place: &Place, gathered: &mut Gathered) -> Result<Vec<Change>, Stop> {
+    let mut present = place.identity.thread.clone();
     loop {
-        let result = place_once(job, message, place, gathered).await;
+        let result = place_once(job, message, place, (present, gathered)).await;
         let Err(Stop::Inbox(InboxError::Failure(failure))) = &result else {
             return result;
         };
@@ -126,15 +127,20 @@ async fn place(job: &Job<'_>, message: &Message, place: &Place, gathered: &mut G
             _ => return result,
         }
         tracing::info!(channel.id = %job.channel.id, code = failure.cause().code, "Files go apart from their words");
+        present = job.identity().await?.thread;
     }
 }
 
-async fn place_once(job: &Job<'_>, message: &Message, place: &Place, gathered: &Gathered) -> Result<Vec<Change>, Stop> {
+async fn place_once(
+    job: &Job<'_>,
+    message: &Message,
+    place: &Place,
+    (present, gathered): (Option<ThreadLink>, &Gathered),
+) -> Result<Vec<Change>, Stop> {
     let opened = job
         .event
         .effect(OPEN_STEP)
         .is_some_and(|effect| effect.state == EffectState::Done);
-    let present = job.identity().await?.thread;
     let opened = opened
         || present
             .as_ref()

@@ -83,7 +83,7 @@ pub(super) async fn native_app(job: &Job<'_>, message: &Message, app: &str) -> R
         return Ok(turn);
     }
     let gathered = media::gather(job, message).await?;
-    let message = &telling::told(job, message, &gathered).await;
+    let message = &*telling::told(job, message, &gathered).await;
     let words = compose::text(message, &Surroundings::default(), &gathered.shown(job));
     let mark = format!("(sent from {app})");
     let text = if words.trim().is_empty() {
@@ -96,7 +96,7 @@ pub(super) async fn native_app(job: &Job<'_>, message: &Message, app: &str) -> R
         Some(thread) => (contact::ensure(job, &identity).await?, thread.clone()),
         None => begin(job, app).await?,
     };
-    let Ensured { contact, note } = ensured;
+    let Ensured { contact, note, .. } = ensured;
     let mut changes: Vec<Change> = note.into_iter().collect();
     if let Some(effect) = job
         .event

@@ -2,6 +2,8 @@
 //!
 //! Read only where the provider did not say. What cannot be read is left out: the file itself arrives all the same.
 
+use std::borrow::Cow;
+
 use mantle_model::inbound::{Attachment, AttachmentKind, ContactCard, Content, Message};
 use mantle_model::outbound::File;
 use mantle_sandbox::ShelfError;
@@ -21,7 +23,10 @@ const CARD_BYTES: u32 = 64 << 10;
 const CARDS_MAX: usize = 10;
 
 /// The message with what its files tell.
-pub(super) async fn told(job: &Job<'_>, message: &Message, gathered: &Gathered) -> Message {
+pub(super) async fn told<'m>(job: &Job<'_>, message: &'m Message, gathered: &Gathered) -> Cow<'m, Message> {
+    if gathered.items.is_empty() {
+        return Cow::Borrowed(message);
+    }
     let mut content = Vec::with_capacity(message.content.len());
     let mut items = gathered.items.iter();
     for piece in &message.content {
@@ -38,10 +43,10 @@ pub(super) async fn told(job: &Job<'_>, message: &Message, gathered: &Gathered) 
         }
         content.push(Content::Attachment(attachment));
     }
-    Message {
+    Cow::Owned(Message {
         content,
         ..message.clone()
-    }
+    })
 }
 
 /// Fills in the duration of a voice message; answers with the cards of a file of cards.
