@@ -2,20 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 pub use secrecy::ExposeSecret;
 use secrecy::SecretString;
 
 use crate::clock::Time;
 
-/// A token, key or password. Wiped when dropped, `[secret]` in every format.
+/// A token, key or password. Wiped when the last clone is dropped, `[secret]` in every format. Clones share the one
+/// copy: every hook takes its channel's secrets along.
 #[derive(Clone)]
-pub struct Secret(SecretString);
+pub struct Secret(Arc<SecretString>);
 
 impl Secret {
     #[must_use]
     pub fn new(value: String) -> Self {
-        Self(SecretString::from(value))
+        Self(Arc::new(SecretString::from(value)))
     }
 
     /// The value itself: for the wire, never for a log or an error.
@@ -32,9 +34,9 @@ impl fmt::Debug for Secret {
 }
 
 /// The secrets of one channel or plugin by name. For one name there may be several while one is
-/// being rotated: the first is used to send, all are accepted when verifying.
+/// being rotated: the first is used to send, all are accepted when verifying. A clone shares them until one is changed.
 #[derive(Debug, Clone, Default)]
-pub struct Secrets(BTreeMap<String, Held>);
+pub struct Secrets(Arc<BTreeMap<String, Held>>);
 
 /// The values of one name, side by side with when each ends.
 #[derive(Debug, Clone, Default)]
@@ -52,7 +54,7 @@ impl Secrets {
 
     /// The same for one that is no longer in use, and accepted until then.
     pub fn add_until(&mut self, name: impl Into<String>, secret: Secret, until: Option<Time>) {
-        let held = self.0.entry(name.into()).or_default();
+        let held = Arc::make_mut(&mut self.0).entry(name.into()).or_default();
         held.values.push(secret);
         held.ends.push(until);
     }
@@ -78,6 +80,10 @@ impl Secrets {
     /// Those that are accepted at this time.
     #[must_use]
     pub fn at(&self, now: Time) -> Self {
+        let ended = |until: &Option<Time>| until.is_some_and(|until| until <= now);
+        if !self.0.values().flat_map(|held| &held.ends).any(ended) {
+            return self.clone();
+        }
         let mut accepted = Self::default();
         for name in self.names() {
             let lasting = self
