@@ -58,10 +58,10 @@ fn ms(time: Duration) -> u64 {
 
 /// What a store holds: everything that host functions need to know of their call.
 pub(crate) struct CallState {
-    wasi: WasiCtx,
+    /// Made when the guest first asks for it: most calls never do.
+    wasi: Option<Wasi>,
     table: ResourceTable,
     pub(crate) limiter: Limiter,
-    last_words: MemoryOutputPipe,
     pub(crate) kind: Kind,
     pub(crate) parts: Arc<Parts>,
     pub(crate) channel: ChannelContext,
@@ -75,10 +75,33 @@ pub(crate) struct CallState {
     pub(crate) may_have_acted: bool,
 }
 
+/// The WASI of one call, without any right.
+struct Wasi {
+    ctx: WasiCtx,
+    last_words: MemoryOutputPipe,
+}
+
+impl Wasi {
+    fn new(clock: &Arc<dyn Clock>) -> Self {
+        let last_words = MemoryOutputPipe::new(limits::STDERR_BYTES_MAX);
+        let mut wasi = WasiCtx::builder();
+        wasi.stderr(last_words.clone())
+            .max_random_size(limits::RANDOM_BYTES_MAX)
+            .wall_clock(HostClock(Arc::clone(clock)))
+            .allow_tcp(false)
+            .allow_udp(false);
+        Self {
+            ctx: wasi.build(),
+            last_words,
+        }
+    }
+}
+
 impl WasiView for CallState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        let wasi = self.wasi.get_or_insert_with(|| Wasi::new(&self.parts.clock));
         WasiCtxView {
-            ctx: &mut self.wasi,
+            ctx: &mut wasi.ctx,
             table: &mut self.table,
         }
     }
@@ -86,20 +109,12 @@ impl WasiView for CallState {
 
 impl CallState {
     fn new(kind: Kind, parts: Arc<Parts>, channel: ChannelContext) -> Self {
-        let last_words = MemoryOutputPipe::new(limits::STDERR_BYTES_MAX);
-        let mut wasi = WasiCtx::builder();
-        wasi.stderr(last_words.clone())
-            .max_random_size(limits::RANDOM_BYTES_MAX)
-            .wall_clock(HostClock(Arc::clone(&parts.clock)))
-            .allow_tcp(false)
-            .allow_udp(false);
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits::RESOURCES_MAX);
         Self {
-            wasi: wasi.build(),
+            wasi: None,
             table,
             limiter: Limiter::new(parts.memory_bytes_max),
-            last_words,
             kind,
             parts,
             channel,
@@ -259,7 +274,7 @@ impl Call {
 
     /// Where a Rust guest panicked. Its words are left out: they may quote a customer.
     fn panic_place(&self) -> Option<String> {
-        let words = self.store.data().last_words.contents();
+        let words = self.store.data().wasi.as_ref()?.last_words.contents();
         let words = String::from_utf8_lossy(&words);
         let line = words.lines().find(|line| line.contains("panicked at "))?;
         let place = line.split_once("panicked at ")?.1.trim_end_matches(':');

@@ -8,6 +8,7 @@ mod inbound;
 mod outbound;
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 
 use mantle_model::clock::Time;
 use mantle_model::hook::{Answer, Hook};
@@ -44,14 +45,15 @@ pub(crate) fn garbage(plugin: &str, context: &ChannelContext, problem: String) -
 
 /// The hook without the channel's secrets: providers send one along to prove themselves.
 pub(crate) fn hook(secrets: &Secrets, hook: &Hook) -> guest::Hook {
-    let clean = |value: &str| leaks::scrub_text(secrets, value);
+    let needles = leaks::Needles::of(secrets);
+    let clean = |value: &str| needles.scrub_text(value);
     let query = form_urlencoded::parse(hook.query().as_bytes());
     let headers = hook.headers.iter();
     guest::Hook {
         method: hook.method.clone(),
         query: query.map(|(name, value)| (clean(&name), clean(&value))).collect(),
         headers: headers.map(|(name, value)| (name.clone(), clean(value))).collect(),
-        body: leaks::scrub(secrets, hook.body.clone()),
+        body: needles.scrub(hook.body.clone()),
         received_at: hook.received_at.unix_ms(),
     }
 }
@@ -117,7 +119,7 @@ fn time(ms: i64) -> Time {
 }
 
 /// An id: whole or not at all.
-fn id(what: &str, value: String) -> Result<String, Garbage> {
+fn id(what: impl Display, value: String) -> Result<String, Garbage> {
     if value.is_empty() {
         return Err(format!("{what}: is empty"));
     }
@@ -158,7 +160,7 @@ fn aliases(what: &str, aliases: Vec<values::Alias>) -> Result<Vec<Alias>, Garbag
                 values::AliasKind::Phone => AliasKind::Phone,
                 values::AliasKind::Handle => AliasKind::Handle,
             },
-            value: id(&format!("{what}[{place}]"), alias.value)?,
+            value: id(format_args!("{what}[{place}]"), alias.value)?,
         })
     };
     aliases.into_iter().enumerate().map(alias).collect()

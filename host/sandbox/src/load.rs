@@ -172,13 +172,13 @@ fn type_check(shared: &Shared, component: &Component) -> Result<Exports, String>
     for (import, _) in component_type.imports(&shared.engine) {
         check_import(import)?;
     }
-    let exported = |interface: &str| {
+    let named = |interface: &str| {
         let prefix = format!("{PACKAGE}{interface}@{MAJOR}");
-        component_type
-            .exports(&shared.engine)
-            .any(|(name, _)| name.starts_with(&prefix))
+        let mut names = component_type.exports(&shared.engine).map(|(name, _)| name);
+        names.find(|name| name.starts_with(&prefix))
     };
-    if !exported("connector") {
+    let exported = |interface: &str| named(interface).is_some();
+    let Some(connector) = named("connector") else {
         let found = component_type
             .exports(&shared.engine)
             .map(|(name, _)| name.to_owned())
@@ -193,13 +193,17 @@ fn type_check(shared: &Shared, component: &Component) -> Result<Exports, String>
             "{}: it does not export {PACKAGE}connector@{MAJOR}0.0; it exports {found}. Build it with a mantle-sdk of version 1",
             host()
         ));
-    }
+    };
     let pre = shared
         .linker
         .instantiate_pre(component)
         .map_err(|error| mismatch("an import", &error))?;
+    let minimal = MinimalPre::new(pre.clone()).map_err(|error| mismatch("`connector`", &error))?;
+    let interface = component.get_export_index(None, connector);
+    let receive = interface.and_then(|interface| component.get_export_index(Some(&interface), "receive"));
     Ok(Exports {
-        minimal: MinimalPre::new(pre.clone()).map_err(|error| mismatch("`connector`", &error))?,
+        receive: receive.ok_or_else(|| format!("{}: `connector` has no `receive`", host()))?,
+        minimal,
         lifecycle: optional(
             &pre,
             exported("lifecycle"),

@@ -14,8 +14,10 @@ use mantle_model::inbound::Alias;
 use mantle_model::outbound::{Finding, Outgoing, Sent};
 use mantle_model::secret::Secrets;
 use tokio::sync::Semaphore;
+use wasmtime::component::ComponentExportIndex;
 use wasmtime::{Engine, Store};
 
+use crate::bindings::exports::mantle::connector::connector as guest;
 use crate::bindings::lifecycle::WithLifecyclePre;
 use crate::bindings::{self, MinimalPre};
 use crate::call::{Call, CallState, Kind};
@@ -52,6 +54,8 @@ pub(crate) struct Parts {
 
 /// The type-checked exports, ready to be instantiated.
 pub(crate) struct Exports {
+    /// Where `receive` stands among the exports.
+    pub receive: ComponentExportIndex,
     pub minimal: MinimalPre<CallState>,
     pub lifecycle: Option<WithLifecyclePre<CallState>>,
     pub inbound_media: Option<bindings::inbound_media::WithInboundMediaPre<CallState>>,
@@ -163,9 +167,15 @@ impl Plugin {
 /// The calls. Each is one fresh instance.
 impl Plugin {
     async fn open(&self, kind: Kind, context: &ChannelContext) -> Result<Call, CallError> {
-        let turn = Arc::clone(&self.permits).acquire_owned();
-        let Ok(Ok(permit)) = tokio::time::timeout(limits::ADMISSION_WAIT, turn).await else {
-            return Err(CallError::Busy);
+        let permit = match Arc::clone(&self.permits).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let turn = Arc::clone(&self.permits).acquire_owned();
+                let Ok(Ok(permit)) = tokio::time::timeout(limits::ADMISSION_WAIT, turn).await else {
+                    return Err(CallError::Busy);
+                };
+                permit
+            }
         };
         Ok(Call::new(kind, Arc::clone(&self.parts), context.clone(), permit))
     }
@@ -178,12 +188,16 @@ impl Plugin {
     /// # Errors
     /// See [`CallError`]. 3 s of wall clock, 200 ms of CPU.
     pub async fn receive(&self, context: &ChannelContext, hook: &Hook) -> Result<Inbound, CallError> {
-        let exports = &self.exports.minimal;
+        type Read = Result<guest::Inbound, guest::ReceiveError>;
+        let exports = &self.exports;
         let hook = convert::hook(&context.secrets, hook);
         let mut call = self.open(Kind::Receive, context).await?;
         let read = async |store: &mut Store<CallState>| {
-            let guest = exports.instantiate_async(&mut *store).await?;
-            guest.mantle_connector_connector().call_receive(store, &hook).await
+            // The generated code would look `send` up and compare its types as well, on every hook.
+            let pre = exports.minimal.instance_pre();
+            let guest = pre.instantiate_async(&mut *store).await?;
+            let receive = guest.get_typed_func::<(&guest::Hook,), (Read,)>(&mut *store, exports.receive)?;
+            Ok(receive.call_async(store, (&hook,)).await?.0)
         };
         let inbound = call.run(read).await?;
         let inbound = inbound.map_err(|error| convert::receive_error(&context.secrets, error))?;

@@ -148,7 +148,8 @@ impl CallState {
         if bytes > limits::ANSWER_HEADER_BYTES_MAX {
             return Err(problem(ErrorKind::TooLarge, "the answer's headers are too large", true));
         }
-        let clean = |value: &String| leaks::scrub_text(&self.channel.secrets, value);
+        let needles = leaks::Needles::of(&self.channel.secrets);
+        let clean = |value: &String| needles.scrub_text(value);
         Ok(answer
             .headers
             .iter()

@@ -214,7 +214,8 @@ fn check_headers(headers: &[(String, String)], credential: Option<&Credential>) 
 }
 
 fn holds_secret(secrets: &Secrets, request: &Request) -> bool {
-    let held = |bytes: &[u8]| leaks::found(secrets, bytes);
+    let needles = leaks::Needles::of(secrets);
+    let held = |bytes: &[u8]| needles.found(bytes);
     let in_body = match &request.body {
         Body::None | Body::Media(_) => false,
         Body::Bytes(bytes) => held(bytes),
