@@ -132,6 +132,8 @@
 //!
 //! Knows nothing of any provider and nothing of the host but the interface in `wit/`.
 
+#[cfg(any(test, all(target_arch = "wasm32", feature = "arena")))]
+mod arena;
 #[doc(hidden)]
 pub mod bindings;
 pub mod connector;
