@@ -80,7 +80,14 @@ impl TestStore {
     /// # Errors
     /// The store cannot be opened.
     pub async fn open_on(cluster: &Cluster) -> Result<Self, StoreError> {
-        let database = cluster.database().await?;
+        Self::open_at(cluster.database().await?).await
+    }
+
+    /// On this database, whatever is in it.
+    ///
+    /// # Errors
+    /// The store cannot be opened.
+    pub async fn open_at(database: TestDatabase) -> Result<Self, StoreError> {
         Self::open_in(TempFolder::new()?, ManualClock::at(START), Some(database)).await
     }
 

@@ -4,11 +4,11 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mantle_model::clock::Clock;
 use mantle_model::ids::{ChannelId, MediaId};
 use mantle_model::inbound::{Alias, AliasKind};
-use mantle_store::StoreError;
 use mantle_store::database::SqlStore;
 use mantle_store::directory::Directory;
 use mantle_store::intake::{AcceptedEvent, Direction, Intake, LaneKey, NewEvent};
@@ -17,6 +17,7 @@ use mantle_store::lanes::{Change, ClaimedLane, Ending, Lanes};
 use mantle_store::ledger::Ledger;
 use mantle_store::testing::cluster::Cluster;
 use mantle_store::testing::{START, TestStore};
+use mantle_store::{Database, StoreError};
 
 const CHANNEL: ChannelId = ChannelId(11);
 
@@ -283,4 +284,89 @@ async fn a_file_taken_in_by_one_host_is_read_by_the_other() {
     one.store.erase_media(row.id).await.unwrap();
     let third = one.beside().await.unwrap();
     assert!(third.store.files().read(&row.sha256, 0, 1).await.unwrap().is_none());
+}
+
+/// As behind a pooler that hands sessions on, which passes no notification.
+#[tokio::test]
+async fn b8_where_nobody_notifies_the_next_look_finds_the_work_of_another_host() {
+    let Some(mut one) = TestStore::open_postgres().await.unwrap() else {
+        return;
+    };
+    let postgres = one.postgres.as_mut().unwrap();
+    let poll_only = format!("{}&statement_cache_capacity=0", postgres.url);
+    postgres.database = Database::parse(&poll_only).unwrap();
+    let two = one.beside().await.unwrap();
+    let three = two.beside().await.unwrap();
+    three.store.enqueue(vec![message("k", "ann")]).await.unwrap();
+    let begun = Instant::now();
+    loop {
+        two.store.wait_ready().await;
+        if !two.store.claim(two.clock.now(), 5).await.unwrap().is_empty() {
+            break;
+        }
+    }
+    // A look every quarter of a second; the rest is the machine's.
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
+/// A session of somebody else has the rows, and keeps them.
+#[tokio::test]
+async fn b3_what_another_session_locks_is_given_up_in_seconds_and_not_half_done() {
+    let Some(host) = TestStore::open_postgres().await.unwrap() else {
+        return;
+    };
+    let mut outsider = host.postgres.as_ref().unwrap().session().await.unwrap();
+    outsider
+        .run("begin; lock table lane in access exclusive mode")
+        .await
+        .unwrap();
+    let begun = Instant::now();
+    let (refused, unread) = tokio::join!(host.store.enqueue(vec![message("k", "ann")]), host.store.backlog());
+    assert!(matches!(refused, Err(StoreError::Busy(_))), "{refused:?}");
+    assert!(unread.is_err(), "{unread:?}");
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    drop(outsider);
+    let accepted = host.store.enqueue(vec![message("k", "ann")]).await.unwrap();
+    assert!(matches!(accepted[..], [AcceptedEvent::New { .. }]), "{accepted:?}");
+    assert_eq!(host.store.backlog().await.unwrap(), 1);
+}
+
+/// The server, the database and the role are told not to wait for the disk. What a host was told is kept is on the disk
+/// all the same: it outlives the server's memory, in which a commit of somebody else is lost at the same moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn synchronous_commit_off_is_overruled_for_what_hosts_write() {
+    /// The server may write the other's commit by itself just before it is killed: the control is played again then.
+    const TRIES: usize = 5;
+    let Some(cluster) = Cluster::start_own().unwrap() else {
+        return;
+    };
+    let postgres = cluster.database().await.unwrap();
+    for setting in [
+        "alter system set synchronous_commit = off",
+        "alter system set wal_writer_delay = '10s'",
+        "alter role mantle set synchronous_commit = off",
+        "do $$ begin execute format('alter database %I set synchronous_commit = off', current_database()); end $$",
+        "create table control (no bigint)",
+        "checkpoint",
+    ] {
+        postgres.run(setting).await.unwrap();
+    }
+    tokio::task::block_in_place(|| cluster.crash()).unwrap();
+    for round in 0..TRIES {
+        let host = TestStore::open_at(postgres.clone()).await.unwrap();
+        let key = format!("kept-{round}");
+        host.store.enqueue(vec![message(&key, "ann")]).await.unwrap();
+        postgres.run("insert into control (no) values (1)").await.unwrap();
+        tokio::task::block_in_place(|| cluster.crash()).unwrap();
+        let kept = postgres.texts("select key from event").await.unwrap();
+        assert!(
+            kept.contains(&key),
+            "an acknowledged event is lost with the server's memory"
+        );
+        if postgres.number("select count(*) from control").await.unwrap() == 0 {
+            return;
+        }
+        postgres.run("delete from control").await.unwrap();
+    }
+    panic!("nothing was ever lost: the control shows nothing");
 }

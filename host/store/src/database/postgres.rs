@@ -26,17 +26,20 @@ const READER_WAIT: Duration = Duration::from_secs(5);
 const STATEMENTS_KEPT: usize = 512;
 
 /// What each session is told: a statement that runs this long, or a transaction that does nothing, keeps rows that
-/// others wait for and holds back the cleaning up of dead ones.
-const SESSION: &str = "set statement_timeout = '30s'; set idle_in_transaction_session_timeout = '10s'";
+/// others wait for and holds back the cleaning up of dead ones. Nobody waits longer for a lock than on SQLite.
+const SESSION: &str = "set statement_timeout = '30s'; set lock_timeout = '5s'; \
+                       set idle_in_transaction_session_timeout = '10s'";
 
 /// A commit is on the disk before it is answered, whatever the server or the database was told; a stricter level stays.
-const WRITING_SESSION: &str = "set statement_timeout = '30s'; set idle_in_transaction_session_timeout = '10s'; \
+const WRITING_SESSION: &str = "set statement_timeout = '30s'; set lock_timeout = '5s'; \
+                               set idle_in_transaction_session_timeout = '10s'; \
                                select set_config('synchronous_commit', 'on', false) \
                                where current_setting('synchronous_commit') = 'off'";
 
 /// Claims need no sync: a claim that is lost with the server's memory was followed by no call to the outside, since
 /// each is announced in a commit that is synced and takes all before it to the disk.
-const CLAIMING_SESSION: &str = "set statement_timeout = '30s'; set idle_in_transaction_session_timeout = '10s'; \
+const CLAIMING_SESSION: &str = "set statement_timeout = '30s'; set lock_timeout = '5s'; \
+                                set idle_in_transaction_session_timeout = '10s'; \
                                 set synchronous_commit = off";
 
 /// Where a PostgreSQL database is and how to get in. Does not print the password.

@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Row};
 
 use crate::{Database, StoreError};
 
@@ -24,15 +24,23 @@ const WATCH: &str = r#"
 set -e
 dir=$(mktemp -d "${TMPDIR:-/tmp}/mantle-postgres-XXXXXX")
 trap 'rm -rf "$dir"' EXIT
-"$1/initdb" -D "$dir/data" -A trust -U mantle -E UTF8 --locale=C >"$dir/log" 2>&1 || { cat "$dir/log" >&2; exit 1; }
+if [ -z "$3" ]; then
+    "$1/initdb" -D "$dir/data" -A trust -U mantle -E UTF8 --locale=C >"$dir/log" 2>&1 || { cat "$dir/log" >&2; exit 1; }
+else
+    "$1/pg_basebackup" -D "$dir/data" -d "$3" -R -X stream -c fast >"$dir/log" 2>&1 || { cat "$dir/log" >&2; exit 1; }
+fi
 "$1/pg_ctl" -s -w -D "$dir/data" -l "$dir/log" -o "-k $dir -h '' -c max_connections=$2" start >&2 \
     || { cat "$dir/log" >&2; exit 1; }
 echo "$dir"
-while read -r mode; do
-    "$1/pg_ctl" -s -w -D "$dir/data" -l "$dir/log" -m "$mode" restart >&2
-    echo restarted
+while read -r order; do
+    case "$order" in
+        promote) "$1/pg_ctl" -s -w -D "$dir/data" promote >&2 ;;
+        stop) "$1/pg_ctl" -s -w -D "$dir/data" -m immediate stop >&2 ;;
+        *) "$1/pg_ctl" -s -w -D "$dir/data" -l "$dir/log" -m "$order" restart >&2 ;;
+    esac
+    echo done
 done
-"$1/pg_ctl" -s -w -D "$dir/data" -m immediate stop >&2
+[ ! -f "$dir/data/postmaster.pid" ] || "$1/pg_ctl" -s -w -D "$dir/data" -m immediate stop >&2
 "#;
 
 /// A server of this test run.
@@ -40,7 +48,7 @@ done
 pub struct Cluster {
     folder: PathBuf,
     _watch: Child,
-    /// What the shell reads: a word restarts the server, the end stops it.
+    /// What the shell reads: a word stops, restarts or promotes the server, the end stops it.
     pipe: Mutex<(ChildStdin, BufReader<ChildStdout>)>,
 }
 
@@ -59,7 +67,7 @@ pub fn shared() -> io::Result<Option<&'static Cluster>> {
 
 fn start() -> io::Result<Option<Cluster>> {
     match programs() {
-        Some(programs) => Cluster::start(&programs).map(Some),
+        Some(programs) => Cluster::start(&programs, "").map(Some),
         None if required() => Err(io::Error::other("PostgreSQL is required and not installed")),
         None => {
             // Past the capture of a test's output.
@@ -91,10 +99,19 @@ impl Cluster {
     /// # Errors
     /// It does not start.
     pub fn start_own() -> io::Result<Option<Self>> {
-        programs().map(|programs| Self::start(&programs)).transpose()
+        programs().map(|programs| Self::start(&programs, "")).transpose()
     }
 
-    fn start(programs: &Path) -> io::Result<Self> {
+    /// A standby of the server that these words of libpq lead to: a copy of it now, which follows it from here on.
+    ///
+    /// # Errors
+    /// It cannot be copied, or the copy does not start.
+    pub fn following(conninfo: &str) -> io::Result<Self> {
+        let absent = || io::Error::other("PostgreSQL is not installed");
+        Self::start(&programs().ok_or_else(absent)?, conninfo)
+    }
+
+    fn start(programs: &Path, follows: &str) -> io::Result<Self> {
         // PostgreSQL refuses to run as root.
         let root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
         let mut command = if root {
@@ -108,6 +125,7 @@ impl Cluster {
             .args(["-c", WATCH, "watch"])
             .arg(programs)
             .arg(CONNECTIONS_MAX.to_string())
+            .arg(follows)
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -133,14 +151,49 @@ impl Cluster {
     /// # Errors
     /// It does not start again.
     pub fn crash(&self) -> io::Result<()> {
+        self.order("immediate")
+    }
+
+    /// Kills the server for good.
+    ///
+    /// # Errors
+    /// It does not stop.
+    pub fn stop(&self) -> io::Result<()> {
+        self.order("stop")
+    }
+
+    /// Makes a standby a server of its own.
+    ///
+    /// # Errors
+    /// It is none, or does not become one.
+    pub fn promote(&self) -> io::Result<()> {
+        self.order("promote")
+    }
+
+    fn order(&self, order: &str) -> io::Result<()> {
         let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
-        writeln!(pipe.0, "immediate")?;
+        writeln!(pipe.0, "{order}")?;
         let mut line = String::new();
         pipe.1.read_line(&mut line)?;
         match line.trim() {
-            "restarted" => Ok(()),
-            _ => Err(io::Error::other("PostgreSQL did not start again")),
+            "done" => Ok(()),
+            _ => Err(io::Error::other(format!("PostgreSQL did not obey `{order}`"))),
         }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join(".s.PGSQL.5432")
+    }
+
+    /// Everything that the server wrote down.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn log(&self) -> io::Result<String> {
+        let bytes = std::fs::read(self.folder.join("log"))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     fn url(&self, database: &str) -> String {
@@ -157,8 +210,14 @@ impl Cluster {
         let create = AssertSqlSafe(format!("create database {name}"));
         sqlx::raw_sql(create).execute(&mut connection).await?;
         connection.close().await?;
-        let url = self.url(&name);
+        self.having(&name)
+    }
+
+    /// The database of this name, which is here already.
+    fn having(&self, name: &str) -> Result<TestDatabase, StoreError> {
+        let url = self.url(name);
         Ok(TestDatabase {
+            name: name.to_owned(),
             database: Database::parse(&url)?,
             url,
         })
@@ -168,20 +227,78 @@ impl Cluster {
 /// A database of one test.
 #[derive(Debug, Clone)]
 pub struct TestDatabase {
+    name: String,
     pub url: String,
     pub database: Database,
 }
 
 impl TestDatabase {
+    /// The same on another server, which has it by copying.
+    ///
+    /// # Errors
+    /// The address cannot be read.
+    pub fn on(&self, cluster: &Cluster) -> Result<Self, StoreError> {
+        cluster.having(&self.name)
+    }
+
+    /// The address of the same database through a loopback port.
+    #[must_use]
+    pub fn through(&self, port: u16) -> String {
+        format!("postgres://mantle@127.0.0.1:{port}/{}?sslmode=disable", self.name)
+    }
+
     /// Runs a statement beside all hosts, as an operator or as time itself: `update host set leased_until = 0`.
     ///
     /// # Errors
     /// The statement fails.
     pub async fn run(&self, statement: &'static str) -> Result<u64, StoreError> {
-        let options: PgConnectOptions = self.url.parse()?;
-        let mut connection = options.disable_statement_logging().connect().await?;
-        let done = connection.execute(statement).await?.rows_affected();
-        connection.close().await?;
+        let mut session = self.session().await?;
+        let done = session.run(statement).await?;
+        session.0.close().await?;
         Ok(done)
+    }
+
+    /// The first column of each row, which is bytes, one per line.
+    ///
+    /// # Errors
+    /// The statement fails.
+    pub async fn texts(&self, statement: &'static str) -> Result<String, StoreError> {
+        let mut session = self.session().await?;
+        let mut all = String::new();
+        for row in sqlx::query(statement).fetch_all(&mut session.0).await? {
+            all.push_str(&String::from_utf8_lossy(&row.try_get::<Vec<u8>, _>(0)?));
+            all.push('\n');
+        }
+        Ok(all)
+    }
+
+    /// The first column of the only row, which is a bigint.
+    ///
+    /// # Errors
+    /// The statement fails.
+    pub async fn number(&self, statement: &'static str) -> Result<i64, StoreError> {
+        let mut session = self.session().await?;
+        Ok(sqlx::query(statement).fetch_one(&mut session.0).await?.try_get(0)?)
+    }
+
+    /// A session that stays, with what it holds, until it is dropped.
+    ///
+    /// # Errors
+    /// The server does not let it in.
+    pub async fn session(&self) -> Result<Session, StoreError> {
+        let options: PgConnectOptions = self.url.parse()?;
+        Ok(Session(options.disable_statement_logging().connect().await?))
+    }
+}
+
+/// Somebody else at the database.
+#[derive(Debug)]
+pub struct Session(PgConnection);
+
+impl Session {
+    /// # Errors
+    /// The statement fails.
+    pub async fn run(&mut self, statement: &'static str) -> Result<u64, StoreError> {
+        Ok(self.0.execute(statement).await?.rows_affected())
     }
 }
