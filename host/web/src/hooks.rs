@@ -15,7 +15,7 @@ use mantle_model::hook::Hook;
 use crate::Front;
 use crate::admission::Rank;
 use crate::body;
-use crate::limits::{HOOK_BYTES_MAX, INBOX_BYTES_MAX, SHED_RETRY_AFTER};
+use crate::limits::{HOOK_BYTES_MAX, HOOK_TIME_MAX, INBOX_BYTES_MAX, SHED_RETRY_AFTER};
 
 pub(crate) async fn channel(
     State(front): State<Arc<Front>>,
@@ -171,9 +171,18 @@ async fn detached(front: &Front, work: impl Future<Output = HookAnswer> + Send +
         reach(Point::HookKept).await;
         answer
     };
-    match front.tasks.spawn(whole).await {
-        Ok(answer) => respond(answer),
-        Err(error) => {
+    // Dropping the handle leaves the task at work.
+    match tokio::time::timeout(HOOK_TIME_MAX, front.tasks.spawn(whole)).await {
+        Ok(Ok(answer)) => respond(answer),
+        Err(_) => {
+            tracing::warn!("A hook is not stored after {HOOK_TIME_MAX:?}; its sender is asked to come again");
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The hook is not stored yet. Come again.\n",
+            )
+                .into_response()
+        }
+        Ok(Err(error)) => {
             tracing::error!(%error, "Receiving a hook crashed; the sender will come again");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }

@@ -26,6 +26,10 @@ pub const HOOKS_BYTES_AT_ONCE: usize = 64 << 20;
 /// How soon the sender of a refused hook may come again: several times what the hooks under way take.
 pub const SHED_RETRY_AFTER: Duration = Duration::from_secs(10);
 
+/// A hook that is not stored by then is answered 503: the provider comes again, and what is stored meanwhile is known then.
+/// Longer than a commit waits for a lock of somebody else (5 s), shorter than providers wait.
+pub const HOOK_TIME_MAX: Duration = Duration::from_secs(8);
+
 /// A webhook of an inbox, in bytes: one conversation with its parts.
 pub const INBOX_BYTES_MAX: usize = 4 << 20;
 /// A call of the API, in bytes: text and settings, never files.
@@ -50,6 +54,8 @@ pub const PULSE_AGE_MAX: Duration = Duration::from_secs(10);
 /// A writer or worker that has not moved for so long stands still for good: a slow disk takes seconds, not this. Worth
 /// a new start, which costs less than a second.
 pub const ALIVE_AGE_MAX: Duration = Duration::from_secs(30);
+/// Counting what waits takes milliseconds; probes give up after a few seconds.
+pub const BACKLOG_TIME_MAX: Duration = Duration::from_secs(2);
 /// Below this much room on the disk, in bytes, no new messages are asked for: what is under way still has to be
 /// written, and the write-ahead log grows while it is.
 pub const DISK_RESERVE_BYTES: u64 = 64 << 20;

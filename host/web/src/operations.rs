@@ -14,7 +14,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::Front;
-use crate::limits::{ALIVE_AGE_MAX, DISK_RESERVE_BYTES, PULSE_AGE_MAX};
+use crate::limits::{ALIVE_AGE_MAX, BACKLOG_TIME_MAX, DISK_RESERVE_BYTES, PULSE_AGE_MAX};
 
 /// Whether the host is at work and can keep what it is given. Written by the host every other second.
 #[derive(Debug, Default)]
@@ -145,19 +145,17 @@ pub(crate) async fn livez(State(front): State<Arc<Front>>) -> Response {
 
 /// Ready is who can keep a message: a refused plugin or a bad file does not turn traffic away.
 pub(crate) async fn readyz(State(front): State<Arc<Front>>) -> Response {
-    let backlog = front.store.backlog().await;
-    let problem = front.pulse.problem().or_else(|| {
-        backlog
-            .as_ref()
-            .err()
-            .map(|_| "The database cannot be read.".to_owned())
-    });
+    // Whoever asks must not wait for a database that is held up.
+    let counted = tokio::time::timeout(BACKLOG_TIME_MAX, front.store.backlog()).await;
+    let backlog = counted.ok().and_then(Result::ok);
+    let unread = backlog.is_none().then(|| "The database cannot be read.".to_owned());
+    let problem = front.pulse.problem().or(unread);
     let disk_free_bytes = front.pulse.state().disk_free;
     let readiness = Readiness {
         ready: problem.is_none(),
         store: problem.unwrap_or_else(|| "ok".to_owned()),
         draining: front.pulse.draining(),
-        backlog: backlog.ok(),
+        backlog,
         disk_free_bytes,
         configuration: if front.desk.configuration().problems.is_empty() {
             "applied"
