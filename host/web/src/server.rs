@@ -2,12 +2,13 @@
 //!
 //! Two tokens end it: `stop` takes no more connections and lets the requests under way finish, `force` drops them.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -28,7 +29,6 @@ pub struct Stop {
 /// Serves until told to stop; returns when the last connection has ended.
 pub async fn serve(listener: TcpListener, router: Router, stop: Stop) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let graceful = GracefulShutdown::new();
     let tasks = TaskTracker::new();
     // Ends the connections alone: what else listens to `force` has a time of its own to finish.
     let cut = stop.force.child_token();
@@ -40,16 +40,13 @@ pub async fn serve(listener: TcpListener, router: Router, stop: Stop) {
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((stream, place)) = accepted else { continue };
-        let service = TowerToHyperService::new(router.clone());
-        let connection = builder().serve_connection(TokioIo::new(stream), service);
-        let connection = graceful.watch(connection);
+        let connection = connection(stream, router.clone(), stop.stop.clone());
         let cut = cut.clone();
         tasks.spawn(async move {
             tokio::select! {
                 biased;
                 () = cut.cancelled() => {}
-                // What ends badly here is the client's: a reset, a bad head, a slow one. It has been answered.
-                _ = connection => {}
+                () = connection => {}
                 () = tokio::time::sleep(CONNECTION_TIME_MAX) => {}
             }
             drop(place);
@@ -60,13 +57,36 @@ pub async fn serve(listener: TcpListener, router: Router, stop: Stop) {
     tokio::select! {
         biased;
         () = stop.force.cancelled() => {}
-        () = graceful.shutdown() => {}
+        () = tasks.wait() => {}
         () = tokio::time::sleep(DRAIN_TIME_MAX) => {
             tracing::warn!("Some requests took longer than {DRAIN_TIME_MAX:?} to end and were cut off");
         }
     }
     cut.cancel();
     tasks.wait().await;
+}
+
+/// One caller, until it goes or, at a stop, its request is answered. Who was accepted and has not asked yet still may:
+/// it would take a closed connection for a refusal.
+async fn connection(stream: TcpStream, router: Router, stop: CancellationToken) {
+    let asked = CancellationToken::new();
+    let (asks, router) = (asked.clone(), TowerToHyperService::new(router));
+    let service = service_fn(move |request| {
+        asks.cancel();
+        router.call(request)
+    });
+    let mut connection = pin!(builder().serve_connection(TokioIo::new(stream), service));
+    let stopped = async {
+        stop.cancelled().await;
+        asked.cancelled().await;
+    };
+    // What ends badly here is the client's: a reset, a bad head, a slow one. It has been answered.
+    tokio::select! {
+        biased;
+        _ = connection.as_mut() => return,
+        () = stopped => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
 }
 
 async fn accept(
