@@ -23,13 +23,14 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use mantle_egress::{ByteStream, Egress};
 use mantle_model::clock::{Clock, Time};
 use mantle_model::inbound::Person;
-use mantle_model::secret::Secret;
+use mantle_model::secret::{Secret, Secrets};
 use serde_json::json;
 
 use api::Api;
@@ -42,6 +43,13 @@ use crate::{
     Part, Profile, ReplyFile, Trail, Upload, Voice, Written,
 };
 
+/// A client secret that was replaced proves the webhooks that were on their way, for as long as one of a channel does.
+const GRACE: Duration = Duration::from_hours(24);
+/// The name under which the client secrets are kept.
+const CLIENT_SECRET: &str = "client_secret";
+/// Client secrets that are accepted at once: one in use, and those of a rotation that was done over.
+const ACCEPTED_MAX: usize = 4;
+
 /// What the operator gives. It may change while calls are under way.
 pub struct IntercomConfig {
     /// Of the operator's Intercom app; several while one is being rotated. Without one no webhook is believed.
@@ -51,7 +59,8 @@ pub struct IntercomConfig {
 
 /// All workspaces at Intercom.
 pub struct Intercom {
-    client_secret: ArcSwap<Vec<Secret>>,
+    client_secrets: ArcSwap<Secrets>,
+    clock: Arc<dyn Clock>,
     api: Api,
     team: OperatorCache,
 }
@@ -60,18 +69,37 @@ impl Intercom {
     #[must_use]
     pub fn new(config: IntercomConfig, clock: Arc<dyn Clock>) -> Self {
         Self {
-            client_secret: ArcSwap::from_pointee(config.client_secret),
-            api: Api::new(config.egress, clock),
+            client_secrets: ArcSwap::from_pointee(named(config.client_secret)),
+            api: Api::new(config.egress, Arc::clone(&clock)),
+            clock,
             team: OperatorCache::default(),
         }
     }
 
     /// Takes another configuration on. Calls under way end with the one before; what is known of the workspaces'
-    /// limits stays.
+    /// limits stays, and so does for a day what proved webhooks until now.
     pub fn reconfigure(&self, config: IntercomConfig) {
-        self.client_secret.store(Arc::new(config.client_secret));
+        let mut secrets = named(config.client_secret);
+        let now = self.clock.now();
+        for (before, until) in self.client_secrets.load().at(now).with_ends(CLIENT_SECRET) {
+            let present = secrets.all(CLIENT_SECRET);
+            let known = present.iter().any(|present| present.expose() == before.expose());
+            if !known && present.len() < ACCEPTED_MAX {
+                let until = until.unwrap_or_else(|| now.after(GRACE));
+                secrets.add_until(CLIENT_SECRET, before.clone(), Some(until));
+            }
+        }
+        self.client_secrets.store(Arc::new(secrets));
         self.api.reconnect(config.egress);
     }
+}
+
+fn named(client_secrets: Vec<Secret>) -> Secrets {
+    let mut secrets = Secrets::default();
+    for secret in client_secrets {
+        secrets.add(CLIENT_SECRET, secret);
+    }
+    secrets
 }
 
 #[async_trait]
@@ -218,14 +246,15 @@ impl Inbox for Intercom {
     }
 
     fn verify_webhook(&self, headers: &[(String, String)], body: &[u8]) -> bool {
-        let secrets = self.client_secret.load();
+        let accepted = self.client_secrets.load().at(self.clock.now());
+        let secrets = accepted.all(CLIENT_SECRET);
         if secrets.is_empty() {
             tracing::warn!(
                 "A webhook of Intercom is refused because no client secret is known. Set `client_secret` under \
                  [inbox.intercom] in plugins.toml"
             );
         }
-        webhook::verify(&secrets, headers, body)
+        webhook::verify(secrets, headers, body)
     }
 
     fn parse_webhook(&self, body: &[u8]) -> Result<Vec<InboxEvent>, String> {
