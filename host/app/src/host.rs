@@ -92,14 +92,22 @@ impl Host {
     /// The address is taken, the database cannot be used, the sandbox cannot be built: each names the place.
     /// A refused plugin is no error.
     pub async fn start(config: HostConfig, surroundings: Surroundings) -> Result<Running> {
+        let listener = TcpListener::bind(config.fixed.listen)
+            .await
+            .map_err(|error| anyhow::anyhow!(places::not_listening(config.fixed.listen, &error)))?;
+        Self::start_on(listener, config, surroundings).await
+    }
+
+    /// The same on a socket that is open already, whatever the configuration says of the address.
+    ///
+    /// # Errors
+    /// As [`Host::start`].
+    pub async fn start_on(listener: TcpListener, config: HostConfig, surroundings: Surroundings) -> Result<Running> {
         // The one choice of cryptography in the process; a second call changes nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        let listener = TcpListener::bind(config.fixed.listen)
-            .await
-            .map_err(|error| anyhow::anyhow!(places::not_listening(config.fixed.listen, &error)))?;
         let addr = listener.local_addr().context("The address listened at is unknown")?;
         let public_url = config
             .fixed

@@ -1,7 +1,12 @@
-//! Words for the service manager, when the host was started by one: `Type=notify`, `WatchdogSec`.
+//! Words for the service manager, when the host was started by one: `Type=notify`, `WatchdogSec`. And the socket that it
+//! hands on: `LISTEN_FDS`.
 
+use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+use anyhow::Context;
+use listenfd::ListenFd;
 
 /// Says that the host is ready, alive or stopping. Without a service manager, or when it does not listen, nothing
 /// happens: no message depends on it.
@@ -13,6 +18,32 @@ pub(crate) fn notify(word: &str) {
     if let Err(error) = sent {
         tracing::debug!(%error, "The service manager was not told {word}");
     }
+}
+
+/// The socket that the service manager opened for us and keeps open while we are restarted: callers wait in the kernel's
+/// queue meanwhile instead of being refused.
+///
+/// # Errors
+/// What was handed on is no TCP socket that listens, or more than one.
+pub(crate) fn socket() -> anyhow::Result<Option<TcpListener>> {
+    let mut handed = ListenFd::from_env();
+    anyhow::ensure!(
+        handed.len() <= 1,
+        "The service manager hands on {} sockets, and the host listens on one. Leave one `ListenStream=` in the socket \
+         unit.",
+        handed.len()
+    );
+    if handed.len() == 0 {
+        return Ok(None);
+    }
+    let socket = handed.take_tcp_listener(0).context(
+        "The service manager hands on a socket that is none for TCP. Write `ListenStream=` with a port in the socket unit.",
+    )?;
+    if let Some(socket) = &socket {
+        // Else one call that is not there yet would hold up all others.
+        socket.set_nonblocking(true)?;
+    }
+    Ok(socket)
 }
 
 fn say(name: &str, word: &str) -> std::io::Result<()> {

@@ -7,11 +7,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use mantle_model::clock::Clock;
 use mantle_model::secret::Secret;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{self, process_environment};
 use crate::host::{Host, Surroundings};
-use crate::telemetry;
+use crate::{systemd, telemetry};
 
 /// After a second signal the process ends within this, whatever still hangs.
 const FORCED_TIME_MAX: Duration = Duration::from_secs(2);
@@ -31,7 +32,10 @@ pub(super) async fn run(file: &Path, clock: Arc<dyn Clock>) -> Result<bool> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be listened for")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be listened for")?;
     let mut reload = signal(SignalKind::hangup()).context("SIGHUP cannot be listened for")?;
-    let running = Host::start(config, surroundings).await?;
+    let running = match systemd::socket()? {
+        None => Host::start(config, surroundings).await?,
+        Some(socket) => Host::start_on(TcpListener::from_std(socket)?, config, surroundings).await?,
+    };
     loop {
         tokio::select! {
             biased;
