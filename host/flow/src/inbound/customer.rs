@@ -94,7 +94,8 @@ async fn deliver(job: &Job<'_>, message: &Message) -> Result<Turn, Stop> {
     Err(Stop::Inbox(Failure::Transient(cause).into()))
 }
 
-/// The contact that the identity has by now is gone, or goes by another id.
+/// The contact that the identity has by now is gone, or goes by another id. Read when that has happened only: what was
+/// written must not be forgotten because the database cannot be read just then.
 async fn relink(job: &Job<'_>, into: Option<&str>) -> Result<(), Stop> {
     let known = job.identity().await?.contact.map(|link| link.contact);
     let known = known.unwrap_or_default();
