@@ -63,15 +63,14 @@ pub async fn receive(flow: &Arc<Flow>, hook: Hook, plugin: String, channel: Opti
 
 async fn take(flow: &Flow, hook: Hook, plugin_name: &str, channel: Option<ChannelId>) -> HookAnswer {
     let plugin = flow.plugin(plugin_name);
-    let directory = flow.directory();
-    let candidates: Vec<Arc<Channel>> = match channel {
-        Some(id) => directory
-            .channel(id)
-            .filter(|found| found.plugin == plugin_name)
-            .into_iter()
-            .collect(),
-        None => directory.channels_of(plugin_name),
-    };
+    let mut candidates = candidates(flow, plugin_name, channel);
+    if candidates.is_empty() {
+        // Another host may have made the channel a moment ago.
+        if flow.catch_up().await.is_err() {
+            return HookAnswer::busy();
+        }
+        candidates = self::candidates(flow, plugin_name, channel);
+    }
     if candidates.is_empty() {
         let called = called(&hook);
         tracing::warn!(hook.path = called, "A hook named a channel that is not here: {called}");
@@ -99,12 +98,25 @@ async fn take(flow: &Flow, hook: Hook, plugin_name: &str, channel: Option<Channe
         )
         .await;
     };
-    let (channel, context) = match judge(flow, &*plugin, &candidates, &hook) {
+    let mut judged = judge(flow, &*plugin, &candidates, &hook);
+    if let Judged::Refused(Refused { status: 401, .. }) = judged {
+        // … or have given the provider another secret.
+        if flow.catch_up().await.is_err() {
+            return HookAnswer::busy();
+        }
+        candidates = self::candidates(flow, plugin_name, channel);
+        judged = judge(flow, &*plugin, &candidates, &hook);
+    }
+    let (channel, context) = match judged {
         Judged::Genuine(channel, context) => (channel, context),
         Judged::Answered(answer) => return answer,
+        Judged::Refused(refused) => return refuse(flow, &candidates, refused),
     };
     match read(flow, &*plugin, &channel, (&context, &hook)).await {
         Ok(inbound) => {
+            if !intake::all_known(flow, &channel, &inbound.events) && flow.catch_up().await.is_err() {
+                return HookAnswer::busy();
+            }
             let answer = HookAnswer::plain(inbound.answer.clone().unwrap_or_else(|| plugin.default_answer()));
             let (state, events) = sort(flow, &*plugin, &channel, &hook, inbound);
             let answer = keep(flow, &channel, hook, state, events, answer).await;
@@ -124,6 +136,18 @@ async fn take(flow: &Flow, hook: Hook, plugin_name: &str, channel: Option<Channe
             )
             .await
         }
+    }
+}
+
+/// The channels that a call at this address may be for.
+fn candidates(flow: &Flow, plugin: &str, channel: Option<ChannelId>) -> Vec<Arc<Channel>> {
+    let directory = flow.directory();
+    match channel {
+        Some(id) => {
+            let found = directory.channel(id).filter(|found| found.plugin == plugin);
+            found.into_iter().collect()
+        }
+        None => directory.channels_of(plugin),
     }
 }
 
@@ -160,12 +184,25 @@ enum Judged {
     /// The first channel whose secrets prove it, and what a call for it needs.
     Genuine(Arc<Channel>, ChannelContext),
     Answered(HookAnswer),
+    Refused(Refused),
+}
+
+/// Why nobody's secrets prove a hook.
+struct Refused {
+    status: u16,
+    why: &'static str,
+    /// The channel whose secret it was to be, and that secret.
+    misfit: Option<(ChannelId, String)>,
 }
 
 /// Runs the manifest's recipe with each candidate's secrets; the plugin's own are among them.
 fn judge(flow: &Flow, plugin: &dyn Connector, candidates: &[Arc<Channel>], hook: &Hook) -> Judged {
     let url = format!("{}{}", flow.public_url(), hook.path_and_query);
-    let mut refusal = (401, "forged");
+    let mut refused = Refused {
+        status: 401,
+        why: "forged",
+        misfit: None,
+    };
     for channel in candidates {
         let context = flow.context(channel, plugin);
         match plugin.verify(&context.secrets, hook, &url) {
@@ -174,23 +211,28 @@ fn judge(flow: &Flow, plugin: &dyn Connector, candidates: &[Arc<Channel>], hook:
                 return Judged::Genuine(Arc::clone(channel), context);
             }
             Verdict::Challenge(answer) => return Judged::Answered(HookAnswer::plain(answer)),
-            Verdict::Forged { why } => refusal = (401, why),
+            Verdict::Forged { why } => (refused.status, refused.why) = (401, why),
             Verdict::Misfit { secret, why } => {
-                refusal = (401, why);
+                (refused.status, refused.why) = (401, why);
                 // At an address of all channels nobody knows whose secret it was to be.
-                if candidates.len() == 1 {
-                    flow.misfits.note(channel.id, secret, flow.now());
-                }
+                refused.misfit = (candidates.len() == 1).then_some((channel.id, secret));
             }
-            Verdict::WrongMethod => refusal = (405, "method"),
+            Verdict::WrongMethod => (refused.status, refused.why) = (405, "method"),
         }
+    }
+    Judged::Refused(refused)
+}
+
+fn refuse(flow: &Flow, candidates: &[Arc<Channel>], refused: Refused) -> HookAnswer {
+    if let Some((channel, secret)) = refused.misfit {
+        flow.misfits.note(channel, secret, flow.now());
     }
     let named = candidates
         .first()
         .map_or_else(String::new, |channel| channel.id.to_string());
-    flow.metrics().rejected(&named, refusal.1);
-    tracing::debug!(channel.id = named, reason = refusal.1, "A hook was refused");
-    Judged::Answered(HookAnswer::status(refusal.0))
+    flow.metrics().rejected(&named, refused.why);
+    tracing::debug!(channel.id = named, reason = refused.why, "A hook was refused");
+    HookAnswer::status(refused.status)
 }
 
 async fn read(

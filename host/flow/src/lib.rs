@@ -87,6 +87,8 @@ pub struct Flow {
     directory: ArcSwap<Directory>,
     /// Held from reading the store to showing what was read: an older reading must not replace a newer one.
     refreshing: tokio::sync::Mutex<()>,
+    /// When the last reading for the sake of an unknown hook began.
+    caught_up: tokio::sync::Mutex<Option<Instant>>,
     /// Journeys of callers that may hang up: they run to their commit all the same.
     receiving: TaskTracker,
     misfits: Misfits,
@@ -99,6 +101,9 @@ pub struct Flow {
     gates: Gates,
     schedule: Schedule,
 }
+
+/// Between two readings of the directory for unknown hooks: anybody can send those.
+const CATCH_UP_EVERY: Duration = Duration::from_millis(50);
 
 /// What the caller of a hook is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,6 +148,7 @@ impl Flow {
             parts,
             directory: ArcSwap::from_pointee(directory),
             refreshing: tokio::sync::Mutex::new(()),
+            caught_up: tokio::sync::Mutex::default(),
             receiving: TaskTracker::new(),
             misfits: Misfits::default(),
             making: OneAtATime::default(),
@@ -167,6 +173,23 @@ impl Flow {
     pub async fn refresh(&self) -> Result<(), StoreError> {
         let _turn = self.refreshing.lock().await;
         self.directory.store(Arc::new(Directory::read(self.store()).await?));
+        Ok(())
+    }
+
+    /// Takes up what other hosts have changed until now, for a hook that is not known or not proven here: their word of it
+    /// may be on its way. However many ask, the store is read a few times a second.
+    pub(crate) async fn catch_up(&self) -> Result<(), StoreError> {
+        let asked = Instant::now();
+        let mut begun = self.caught_up.lock().await;
+        if let Some(last) = *begun {
+            if last >= asked {
+                return Ok(());
+            }
+            tokio::time::sleep_until((last + CATCH_UP_EVERY).into()).await;
+        }
+        let now = Instant::now();
+        self.refresh().await?;
+        *begun = Some(now);
         Ok(())
     }
 

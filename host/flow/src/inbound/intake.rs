@@ -44,6 +44,16 @@ pub(super) fn events(
         .collect()
 }
 
+/// Whether every event's account is one of ours by what this host knows.
+pub(super) fn all_known(flow: &Flow, called: &Channel, told: &[Event]) -> bool {
+    let directory = flow.directory();
+    let known = |account: &str| {
+        let others = directory.channels_of(&called.plugin);
+        account == called.external_id || others.iter().any(|other| other.external_id == account)
+    };
+    told.iter().filter_map(|event| event.account.as_deref()).all(known)
+}
+
 /// Finds the channel of each event. Another channel gets an event only if its own secrets prove the hook too:
 /// whoever may speak for one account must not speak for its neighbour.
 struct Router<'a> {
