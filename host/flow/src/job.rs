@@ -157,7 +157,7 @@ impl<'a> Job<'a> {
     }
 
     pub async fn commit(&self, changes: Vec<Change>) -> Result<(), Stop> {
-        Ok(self.flow.store().commit(self.lane.claim, changes).await?)
+        Ok(self.flow.write_down(self.lane.claim, changes).await?)
     }
 
     /// Announces a write. Nothing may leave before this has returned.
@@ -182,8 +182,12 @@ impl<'a> Job<'a> {
             code: None,
         };
         changes.push(self.effect(effect.clone()));
-        self.commit(changes).await?;
+        // Nothing has left: better another turn later than one that waits for the database.
+        self.flow.store().commit(self.lane.claim, changes).await?;
         reach(Point::IntentKept).await;
+        if !self.flow.store().may_act(self.lane.claim) {
+            return Err(StoreError::Fenced.into());
+        }
         Ok(effect)
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use mantle_inbox::InboxError;
@@ -41,6 +41,13 @@ const NO_ROOM_PAUSE: Duration = Duration::from_millis(20);
 const TOGETHER: usize = 16;
 /// And so long at most: less than a call over the network takes.
 const TOGETHER_WITHIN: Duration = Duration::from_millis(3);
+
+/// How long a result is tried to be written: a server that crashed is back by then, or its standby is. Within the time
+/// that an orderly end takes.
+const WRITE_TIME_MAX: Duration = Duration::from_secs(20);
+/// The wait before it is tried again; doubled each time, up to the second.
+const WRITE_AGAIN_AFTER: Duration = Duration::from_millis(50);
+const WRITE_AGAIN_AFTER_MAX: Duration = Duration::from_secs(1);
 
 /// The claims in hand: of which channel, and whether at what failed before.
 type Held = Arc<Mutex<HashMap<Claim, (ChannelId, bool)>>>;
@@ -80,11 +87,10 @@ async fn claim_loop(flow: &Arc<Flow>, held: &Held, turns: &mut JoinSet<()>, soft
             Ok(found) if found.lanes.is_empty() => rest(flow, soft).await,
             Ok(found) => {
                 for lane in found.lanes {
-                    locked(held).insert(lane.claim, (lane.channel, lane.tries > 0));
-                    let (flow, held) = (Arc::clone(flow), Arc::clone(held));
+                    let (flow, in_hand) = (Arc::clone(flow), InHand::take(held, &lane));
                     turns.spawn(async move {
                         work(&flow, &lane).await;
-                        locked(&held).remove(&lane.claim);
+                        drop(in_hand);
                     });
                 }
             }
@@ -93,6 +99,22 @@ async fn claim_loop(flow: &Arc<Flow>, held: &Held, turns: &mut JoinSet<()>, soft
                 pause(soft, CLAIM_PAUSE).await;
             }
         }
+    }
+}
+
+/// A claim that is renewed as long as its turn goes on, and not for ever when a turn crashes.
+struct InHand(Held, Claim);
+
+impl InHand {
+    fn take(held: &Held, lane: &ClaimedLane) -> Self {
+        locked(held).insert(lane.claim, (lane.channel, lane.tries > 0));
+        Self(Arc::clone(held), lane.claim)
+    }
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        locked(&self.0).remove(&self.1);
     }
 }
 
@@ -163,6 +185,23 @@ fn locked(held: &Held) -> std::sync::MutexGuard<'_, HashMap<Claim, (ChannelId, b
 }
 
 impl Flow {
+    /// Writes down what was learnt. A database that is away is back within seconds, mostly, and what is not written is
+    /// looked for later, or asked about where nothing shows it.
+    pub(crate) async fn write_down(&self, claim: Claim, changes: Vec<Change>) -> Result<(), StoreError> {
+        let begun = Instant::now();
+        let mut again_after = WRITE_AGAIN_AFTER;
+        loop {
+            match self.store().commit(claim, changes.clone()).await {
+                Err(StoreError::Busy(why)) if begun.elapsed() < WRITE_TIME_MAX => {
+                    tracing::info!(lane = %claim.lane, "A result is written once more: {why}");
+                    tokio::time::sleep(again_after).await;
+                    again_after = (again_after * 2).min(WRITE_AGAIN_AFTER_MAX);
+                }
+                other => return other,
+            }
+        }
+    }
+
     /// Works all that is ready by the clock now and returns when nothing is: for tests and one-shot commands.
     ///
     /// # Errors
@@ -188,7 +227,7 @@ async fn work(flow: &Flow, lane: &ClaimedLane) {
             Ok(After::Freed) => return,
             Err(StoreError::Fenced) => {
                 tracing::warn!(message.id = %event.id, "Another worker has the lane by now");
-                return;
+                break;
             }
             Err(error) => {
                 tracing::error!(message.id = %event.id, %error, "A result could not be stored");
@@ -251,7 +290,7 @@ async fn turn(flow: &Flow, lane: &ClaimedLane, event: &StoredEvent) -> Result<Af
                 cause,
                 counts,
             });
-            flow.store().commit(lane.claim, changes).await?;
+            flow.write_down(lane.claim, changes).await?;
             Ok(After::Freed)
         }
         Err(stop) => stopped(&job, stop).await,
@@ -324,7 +363,7 @@ fn scope_lost(failure: Failure) -> Failure {
 async fn postpone(job: &Job<'_>, wait: Duration, cause: Cause, counts: Attempt) -> Result<After, StoreError> {
     let until = job.now().after(wait);
     let change = Change::Retry { until, cause, counts };
-    job.flow.store().commit(job.lane.claim, vec![change]).await?;
+    job.flow.write_down(job.lane.claim, vec![change]).await?;
     Ok(After::Freed)
 }
 
@@ -352,7 +391,7 @@ async fn finish(job: &Job<'_>, mut changes: Vec<Change>, ending: Ending) -> Resu
     let seq = job.event.id.seq;
     changes.push(Change::Finish { seq, ending });
     changes.extend(job.is_last.then_some(Change::GiveBack));
-    job.flow.store().commit(job.lane.claim, changes).await?;
+    job.flow.write_down(job.lane.claim, changes).await?;
     let direction = match job.lane.direction {
         Direction::In => "in",
         Direction::Out => "out",

@@ -255,6 +255,10 @@ pub trait Lanes: Send + Sync {
     /// [`StoreError::Busy`]: the claim still holds and the same commit may be repeated, whether or not it happened.
     async fn commit(&self, claim: Claim, changes: Vec<Change>) -> Result<(), StoreError>;
 
+    /// Whether a call that was announced under the claim may still leave: the process may have stood still since, for
+    /// longer than others wait for it. Asked right before each call.
+    fn may_act(&self, claim: Claim) -> bool;
+
     /// Gives the lane back: ready at once if events are left, else at rest. After a `Retry` or `GiveBack` it is free already.
     async fn release(&self, claim: Claim) -> Result<(), StoreError>;
 

@@ -195,6 +195,12 @@ impl Claims {
         self.let_go(table, claim);
     }
 
+    /// Nobody here may go on with anything.
+    pub(super) fn lose_all(&self) {
+        self.table().held.clear();
+        self.wake();
+    }
+
     /// Renews the named claims and frees what nobody has named for a lease.
     pub(super) fn renew(&self, claims: &[Claim]) {
         let now = Instant::now();

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::claims::Claims;
 use super::schema;
 use crate::StoreError;
 use crate::sql::{Connection, Pool, sql};
@@ -80,14 +81,15 @@ impl Membership {
     }
 
     /// Before a claim: a lane is not taken on a lease that is about to end.
-    pub(super) async fn make_sure(&self, pool: &Pool) -> Result<(), StoreError> {
+    pub(super) async fn make_sure(&self, pool: &Pool, claims: &Claims) -> Result<(), StoreError> {
         if Instant::now() + RENEWED_BELOW < self.until() {
             return Ok(());
         }
-        self.renew(pool).await
+        self.renew(pool, claims).await
     }
 
-    pub(super) async fn renew(&self, pool: &Pool) -> Result<(), StoreError> {
+    /// What was claimed under a lease that ended before this one began may be another's by now: it is let go of.
+    pub(super) async fn renew(&self, pool: &Pool, claims: &Claims) -> Result<(), StoreError> {
         let asked = Instant::now();
         let renewed = sql("update host set leased_until = server_ms() + $2 where id = $1")
             .bind(self.id)
@@ -98,6 +100,11 @@ impl Membership {
             return Err(StoreError::Unusable(
                 "this host was silent for so long that another took its number; start it again".to_owned(),
             ));
+        }
+        if self.until() <= Instant::now() {
+            tracing::warn!("The lease of this host had ended; what it had in hand is left to whoever took it");
+            // Before the lease counts again, so that nothing leaves under the old claims.
+            claims.lose_all();
         }
         *self.until.lock().unwrap_or_else(PoisonError::into_inner) = asked + LEASE;
         Ok(())

@@ -47,7 +47,7 @@ impl Lanes for SqlStore {
 
     async fn take(&self, now: Time, lanes: &[(ChannelId, LaneId)]) -> Result<Vec<ClaimedLane>, StoreError> {
         if let Some(shared) = &self.shared {
-            shared.membership.make_sure(&shared.claimers).await?;
+            shared.membership.make_sure(&shared.claimers, &self.claims).await?;
         }
         let token = claims::token()?;
         let mut taken: Vec<Claim> = Vec::with_capacity(lanes.len());
@@ -105,6 +105,11 @@ impl Lanes for SqlStore {
             }
         };
         self.writer.learn(terms, learnt, committed).await.map(drop)
+    }
+
+    fn may_act(&self, claim: Claim) -> bool {
+        let leased = self.shared.as_ref().is_none_or(|shared| shared.membership.holds());
+        leased && self.claims.check(claim).is_ok()
     }
 
     async fn release(&self, claim: Claim) -> Result<(), StoreError> {

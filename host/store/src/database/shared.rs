@@ -96,7 +96,7 @@ impl Shared {
 
     /// Renews the lease of all our lanes, and lets go of those that nobody here knows any more.
     pub(super) async fn heartbeat(&self, claims: &Claims) -> Result<(), StoreError> {
-        self.membership.renew(&self.claimers).await?;
+        self.membership.renew(&self.claimers, claims).await?;
         let _turn = self.turn.lock().await;
         let strays = sql(r"with stray as (
                   select id from lane where owner = $1 and id not in (select value from json_each($2))

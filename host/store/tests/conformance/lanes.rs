@@ -74,7 +74,9 @@ pub async fn a_lost_claim_commits_nothing(desk: &Desk<'_>) {
     for lost in [first.claim, forged] {
         let refused = desk.store.commit(lost, vec![finish(1)]).await;
         assert!(matches!(refused, Err(StoreError::Fenced)), "{refused:?}");
+        assert!(!desk.store.may_act(lost), "a call under it would be made twice");
     }
+    assert!(desk.store.may_act(second.claim));
     // Giving back what one has lost does not take it from the next.
     desk.store.release(first.claim).await.unwrap();
     desk.nothing_to_claim().await;

@@ -79,6 +79,12 @@ impl Lanes for MemoryStore {
         .await
     }
 
+    fn may_act(&self, claim: Claim) -> bool {
+        let memory = crate::life::held(&self.memory);
+        let lane = memory.lanes.get(&claim.lane);
+        lane.is_some_and(|lane| lane.claim.is_some_and(|(token, _)| token == claim.token))
+    }
+
     async fn release(&self, claim: Claim) -> Result<(), StoreError> {
         self.transact(move |memory, _| {
             if let Some(lane) = memory.lanes.get_mut(&claim.lane)
