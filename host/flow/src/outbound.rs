@@ -165,6 +165,8 @@ pub(crate) async fn judge(
 
 async fn reply(flow: &Flow, told: ReplyTold, at: Time) -> Result<Option<NewEvent>, StoreError> {
     let store = flow.store();
+    // Before the owner: an opening that ends between the two looks is seen by the second.
+    let opening = store.open_effects(&opening_target(told.workspace), None).await?;
     if let Some(owner) = store.conversation_owner(told.workspace, &told.conversation).await? {
         return Ok(Some(NewEvent {
             channel: owner.channel,
@@ -179,11 +181,7 @@ async fn reply(flow: &Flow, told: ReplyTold, at: Time) -> Result<Option<NewEvent
             not_before: None,
         }));
     }
-    if store
-        .open_effects(&opening_target(told.workspace), None)
-        .await?
-        .is_empty()
-    {
+    if opening.is_empty() {
         return Ok(None);
     }
     // Any channel of the workspace may hold the question whose conversation it is.

@@ -57,14 +57,15 @@ pub(super) fn settle(named: Correlated, remote_id: &str) -> Change {
 /// until then nobody can tell.
 async fn taken_for_a_colleague(job: &Job<'_>, message: &Message) -> Result<Option<Turn>, Stop> {
     let store = job.flow.store();
+    // Before what is known: a send that ends between the two looks is seen by the second.
+    let open = match job.lane.identity {
+        Some(identity) => store.open_effects(&identity.to_string(), None).await?,
+        None => Vec::new(),
+    };
     let known = store.message_by_remote_id(job.channel.id, &message.id).await?;
     if known.is_some_and(|trace| trace.message.direction == Direction::Out) {
         return Ok(Some(Turn::ignored("echo")));
     }
-    let Some(identity) = job.lane.identity else {
-        return Ok(None);
-    };
-    let open = store.open_effects(&identity.to_string(), None).await?;
     let under_way = |effect: &Effect| {
         effect.step.starts_with(SEND_STEPS) && job.now().since(effect.announced_at) < SEND_ENDS_WITHIN
     };

@@ -81,11 +81,12 @@ pub(super) async fn forward(job: &Job<'_>, told: &ReplyTold) -> Result<Turn, Sto
 /// What never goes out: our own parts, and bots where the workspace says so.
 async fn set_aside(job: &Job<'_>, told: &ReplyTold) -> Result<Option<Turn>, Stop> {
     let store = job.flow.store();
+    // Before what is done: a write that ends between the two looks is seen by the second.
+    let open = store.open_effects(&told.conversation, Some(job.event.id)).await?;
     if store.is_own_part(told.workspace, &told.part).await? {
         return Ok(Some(Turn::ignored("own")));
     }
     let fingerprint = text_fingerprint(&told.text);
-    let open = store.open_effects(&told.conversation, Some(job.event.id)).await?;
     let fresh = job.now().since(job.event.accepted_at) < OWN_WAIT_MAX;
     if fresh && open.iter().any(|effect| effect.fingerprint == fingerprint) {
         return Ok(Some(Turn::wait(
