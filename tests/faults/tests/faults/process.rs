@@ -1,6 +1,7 @@
 //! The host as a child process: started, watched, given orders, killed.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -27,11 +28,44 @@ pub struct Process {
     control: Control,
 }
 
+/// Puts the socket where a service manager puts it: descriptor 3, with the number of the process that it is meant for.
+const ACTIVATE: &str = r#"export LISTEN_PID=$$ LISTEN_FDS=1; exec "$0" "$@" 3<&0 </dev/null"#;
+
 /// How a host is started.
 #[derive(Debug, Clone)]
 pub struct Start {
     pub config: PathBuf,
     pub variables: Vec<(String, String)>,
+    /// Listened on already, and still when the host is gone.
+    pub socket: Option<Arc<std::net::TcpListener>>,
+}
+
+impl Start {
+    fn command(&self) -> Result<Command> {
+        let program = env!("CARGO_BIN_EXE_mantle-faulty");
+        let mut command = match &self.socket {
+            None => {
+                let mut command = Command::new(program);
+                command.stdin(Stdio::null());
+                command
+            }
+            Some(socket) => {
+                let mut command = Command::new("sh");
+                command.args(["-c", ACTIVATE, program]);
+                command.stdin(Stdio::from(OwnedFd::from(socket.try_clone()?)));
+                command
+            }
+        };
+        command
+            .args(["serve", "--config"])
+            .arg(&self.config)
+            .current_dir(self.config.parent().unwrap_or(Path::new("/")))
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        Ok(command)
+    }
 }
 
 /// Everything the host said, over all of its lives.
@@ -70,16 +104,9 @@ impl Process {
     pub async fn try_start(start: &Start, log: &Log) -> Result<Result<Self, Ended>> {
         let orders = TcpListener::bind(("127.0.0.1", 0)).await?;
         let begun = log.0.lock().unwrap().len();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_mantle-faulty"))
-            .args(["serve", "--config"])
-            .arg(&start.config)
-            .current_dir(start.config.parent().unwrap_or(Path::new("/")))
-            .envs(start.variables.iter().map(|(name, value)| (name, value)))
+        let mut child = start
+            .command()?
             .env("MANTLE_FAULTS_CONTROL", orders.local_addr()?.to_string())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()
             .context("starting the host")?;
         let stderr = child.stderr.take().context("the host has no standard error")?;
@@ -128,8 +155,13 @@ impl Process {
 
     /// Asks it to stop.
     pub async fn terminate(&self) -> Result<()> {
-        let id = self.id().to_string();
-        Command::new("kill").args(["-TERM", &id]).status().await?;
+        self.signal("TERM").await
+    }
+
+    pub async fn signal(&self, name: &str) -> Result<()> {
+        let (signal, id) = (format!("-{name}"), self.id().to_string());
+        let sent = Command::new("kill").args([&signal, &id]).status().await?;
+        anyhow::ensure!(sent.success(), "SIG{name} does not reach the host");
         Ok(())
     }
 
@@ -142,6 +174,11 @@ impl Process {
     /// One order; see the control of `mantle-faulty`.
     pub async fn order(&mut self, order: &str) -> Result<String> {
         self.control.order(order).await
+    }
+
+    /// How often a point was passed in this life.
+    pub async fn hits(&mut self, point: &str) -> Result<u64> {
+        Ok(self.order(&format!("hits {point}")).await?.parse()?)
     }
 
     /// Waits until a point has acted so often.

@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use anyhow::{Context, Result, ensure};
 use mantle_world::intercom;
 
-use crate::stage::{ADMIN_TOKEN, BOT_TOKEN, Saying, Stage};
+use crate::customers::Saying;
+use crate::stage::{ADMIN_TOKEN, BOT_TOKEN, Stage};
 
 /// Connections that are kept for the next call, and SQLite's own.
 const FILES_MORE_MAX: usize = 96;
@@ -43,9 +44,17 @@ impl Footprint {
 }
 
 impl Stage {
-    /// I1, while the host is dead: what its disk holds now.
+    /// The payloads of all events: of the file while the host is dead, or of the database that hosts share.
+    pub async fn stored(&self) -> Result<String> {
+        match &self.database {
+            None => Ok(self.on_disk().await?.payloads().await?),
+            Some(database) => Ok(database.texts("select payload from event").await?),
+        }
+    }
+
+    /// I1.
     pub async fn assert_stored(&self) -> Result<()> {
-        let stored = self.on_disk().await?.payloads().await?;
+        let stored = self.stored().await?;
         let missing: Vec<_> = self
             .said()
             .into_iter()
@@ -71,8 +80,10 @@ impl Stage {
         self.assert_closed().await?;
         self.assert_silent().await?;
         self.assert_lean()?;
-        let (status, _) = self.get("/livez").await?;
-        ensure!(status == 200, "I7: /livez answers {status}");
+        for host in self.awake() {
+            let (status, _) = self.get_at(host, "/livez").await?;
+            ensure!(status == 200, "I7: /livez of host {host} answers {status}");
+        }
         let violations = self.world.violations();
         ensure!(violations.is_empty(), "calls against the documents: {violations:#?}");
         Ok(())
@@ -115,8 +126,14 @@ impl Stage {
         Ok(())
     }
 
-    /// I4, and that the file is whole.
+    /// I4, and that a file is whole.
     async fn assert_closed(&self) -> Result<()> {
+        if let Some(database) = &self.database {
+            let held = "select count(*) from lane where head < tail or claim is not null";
+            let open = database.number(held).await?;
+            ensure!(open == 0, "I4: {open} lanes have events that did not end, or an owner");
+            return Ok(());
+        }
         let mut disk = self.on_disk().await?;
         let open = disk.open_lanes().await?;
         ensure!(open == 0, "I4: {open} lanes have events that did not end");
@@ -127,10 +144,15 @@ impl Stage {
 
     /// I5.
     async fn assert_silent(&mut self) -> Result<()> {
-        let mut outputs = vec![("the log".to_owned(), self.log.text())];
-        for path in self.pages() {
-            let (status, text) = self.get(&path).await?;
-            ensure!(status == 200, "{path} answers {status}: {text}");
+        let mut outputs = vec![("the log".to_owned(), self.logs())];
+        for (host, path) in self
+            .awake()
+            .into_iter()
+            .flat_map(|host| self.pages().into_iter().map(move |path| (host, path)))
+            .collect::<Vec<_>>()
+        {
+            let (status, text) = self.get_at(host, &path).await?;
+            ensure!(status == 200, "{path} of host {host} answers {status}: {text}");
             outputs.push((path, text));
         }
         let secrets = [
@@ -148,11 +170,13 @@ impl Stage {
 
     /// I6.
     fn assert_lean(&mut self) -> Result<()> {
-        let (base, now) = (self.base, Footprint::of(self.host().id())?);
-        let fits = now.files <= base.files + FILES_MORE_MAX
-            && now.threads <= base.threads + THREADS_MORE_MAX
-            && now.resident_kib <= base.resident_kib + RESIDENT_MORE_MAX_KIB;
-        ensure!(fits, "I6: {now:?} after {base:?}");
+        for host in self.awake() {
+            let (base, now) = (self.seats[host].base, Footprint::of(self.host_at(host).id())?);
+            let fits = now.files <= base.files + FILES_MORE_MAX
+                && now.threads <= base.threads + THREADS_MORE_MAX
+                && now.resident_kib <= base.resident_kib + RESIDENT_MORE_MAX_KIB;
+            ensure!(fits, "I6: host {host} has {now:?} after {base:?}");
+        }
         Ok(())
     }
 }

@@ -140,12 +140,12 @@ async fn say(host: &mut TcpStream, answer: Answer) -> Result<()> {
 }
 
 /// A reset instead of an end: what was not read is thrown away.
-fn reset(stream: &TcpStream) -> Result<()> {
+pub fn reset(stream: &TcpStream) -> Result<()> {
     Ok(stream.set_zero_linger()?)
 }
 
 /// Head and body, as long as the head says.
-async fn read_request(host: &mut TcpStream) -> Result<Vec<u8>> {
+pub async fn read_request(host: &mut TcpStream) -> Result<Vec<u8>> {
     let mut request = Vec::new();
     let head = loop {
         ensure!(request.len() < HEAD_BYTES_MAX, "the head does not end");
@@ -167,18 +167,21 @@ async fn read_request(host: &mut TcpStream) -> Result<Vec<u8>> {
     Ok(request)
 }
 
-/// The stand-in's answer; it closes after it, so that the end is seen.
-async fn exchanged(target: SocketAddr, request: &[u8]) -> Result<Vec<u8>> {
+/// The answer; who gives it closes after it, so that the end is seen.
+pub async fn exchanged(target: SocketAddr, request: &[u8]) -> Result<Vec<u8>> {
+    let mut stand = TcpStream::connect(target).await?;
+    stand.write_all(&closing(request)?).await?;
+    let mut answer = Vec::new();
+    stand.read_to_end(&mut answer).await?;
+    Ok(answer)
+}
+
+/// The same request, as the only one of its connection.
+pub fn closing(request: &[u8]) -> Result<Vec<u8>> {
     let line = request
         .windows(2)
         .position(|window| window == b"\r\n")
         .context("no line")?
         + 2;
-    let mut stand = TcpStream::connect(target).await?;
-    stand.write_all(&request[..line]).await?;
-    stand.write_all(b"connection: close\r\n").await?;
-    stand.write_all(&request[line..]).await?;
-    let mut answer = Vec::new();
-    stand.read_to_end(&mut answer).await?;
-    Ok(answer)
+    Ok([&request[..line], b"connection: close\r\n", &request[line..]].concat())
 }

@@ -25,10 +25,10 @@ const POINTS: [(&str, u64); 6] = [
 const LIFE_MAX_MS: u64 = 400;
 
 /// xorshift64*
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -36,14 +36,14 @@ impl Random {
     }
 }
 
-fn number(name: &str) -> Result<Option<u64>> {
+pub fn number(name: &str) -> Result<Option<u64>> {
     let Ok(text) = std::env::var(name) else { return Ok(None) };
     Ok(Some(
         text.parse().with_context(|| format!("{name}={text} is no number"))?,
     ))
 }
 
-fn fresh_seed() -> u64 {
+pub fn fresh_seed() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(1, |since| since.as_nanos() as u64 | 1)
 }

@@ -1,76 +1,97 @@
-//! One host that can be killed, the world around it, and the customers who write.
+//! The hosts that can be killed, the world around them, and time.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use http::Method;
+use mantle_store::testing::cluster::{self, TestDatabase};
 use mantle_store::testing::outsider::Outsider;
 use mantle_world::{World, intercom};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::customers::Said;
 use crate::disk::Disk;
+use crate::link::Link;
 use crate::process::{Ended, Log, PATIENCE, Process, Start};
 use crate::promises::Footprint;
+use crate::street::Street;
+
+pub use crate::setup::Setup;
 
 pub const PUBLIC_URL: &str = "https://bridge.test";
 pub const ADMIN_TOKEN: &str = "faults-admin-token-0123456789abcdef";
 /// Shaped like one of Telegram's, and unlike the example in the connector's form.
 pub const BOT_TOKEN: &str = "987650001:AACanary0Canary1Canary2Canary3Cana9";
 /// A provider tries again what was not answered with 2xx, so often and after this: longer than any outage here.
-const RETRIES: u32 = 3000;
-const RETRY_PAUSE: Duration = Duration::from_millis(20);
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+pub const RETRIES: u32 = 3000;
+pub const RETRY_PAUSE: Duration = Duration::from_millis(20);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Without progress for so long, what is left waits for the clock …
 const STILL: Duration = Duration::from_millis(300);
 /// … which is then moved by this.
 const STEP: Duration = Duration::from_secs(15);
 
-/// What differs from row to row.
-#[derive(Default)]
-pub struct Setup {
-    /// Armed from the first moment of the first life.
-    pub failpoints: &'static str,
-    /// Where the database lies; a folder of the stage otherwise.
-    pub data_dir: Option<PathBuf>,
-    /// (origin, where calls to it go) instead of the world's own stand-in.
-    pub detours: Vec<(String, String)>,
-    /// More variables of the host's environment.
-    pub variables: Vec<(String, String)>,
-    /// A world that something stands before already.
-    pub world: Option<World>,
-}
-
-/// What one customer wrote, and whether somebody told the provider that it arrived.
-#[derive(Debug, Clone)]
-pub struct Saying {
-    pub customer: i64,
-    pub text: String,
-    pub acked: bool,
+/// One host of the stage.
+pub struct Seat {
+    start: Start,
+    pub log: Log,
+    pub process: Option<Process>,
+    /// Of the present life, before the row began.
+    pub base: Footprint,
+    /// How far its clock is ahead of the stage's.
+    skew_ms: i64,
+    /// Stopped by a signal: it takes no orders and answers nobody.
+    asleep: bool,
 }
 
 pub struct Stage {
     pub world: World,
     pub disk: Disk,
+    /// Of the first host.
     pub log: Log,
     pub data: PathBuf,
+    /// What several hosts share.
+    pub database: Option<TestDatabase>,
+    pub seats: Vec<Seat>,
+    street: Option<Street>,
     workspace: String,
-    channel: String,
-    /// Of the present life, before the row began.
-    pub base: Footprint,
-    host: Option<Process>,
-    start: Start,
-    said: Arc<Mutex<Vec<Saying>>>,
+    pub channel: String,
+    /// How far the stage's clock is ahead of the machine's.
+    ahead_ms: i64,
+    pub said: Said,
     folder: TempDir,
 }
 
 impl Stage {
-    /// A workspace and a Telegram channel, connected.
+    /// A workspace and a Telegram channel, connected; of several hosts the first one runs.
     pub async fn telegram(setup: Setup) -> Result<Self> {
         Self::prepared(setup).await?.revived().await
+    }
+
+    /// The same with all hosts at work.
+    pub async fn whole(setup: Setup) -> Result<Self> {
+        let mut stage = Self::telegram(setup).await?;
+        stage.start_others().await?;
+        Ok(stage)
+    }
+
+    /// Two hosts, each behind a network of its own. None where there is no PostgreSQL.
+    pub async fn linked() -> Result<Option<(Self, Vec<Link>)>> {
+        let Some(cluster) = cluster::shared()? else {
+            return Ok(None);
+        };
+        let database = cluster.database().await?;
+        let mut setup = Setup::hosts(&database, 2);
+        let mut links = Vec::new();
+        for road in &mut setup.roads {
+            let link = Link::to(cluster.socket()).await?;
+            *road = database.through(link.port);
+            links.push(link);
+        }
+        Ok(Some((Self::whole(setup).await?, links)))
     }
 
     /// A host whose very first start fails as these rules say, and how it ended.
@@ -94,11 +115,16 @@ impl Stage {
         let token = self.world.intercom.workspace(intercom::WORKSPACE).token();
         let draft = json!({"platform": "intercom", "access_token": token});
         self.workspace = self.created("/api/v1/workspaces", &draft).await?;
-        let draft = json!({"plugin": "telegram", "name": "line", "fields": {"bot_token": BOT_TOKEN}});
-        let channels = format!("/api/v1/workspaces/{}/channels", self.workspace);
-        self.channel = self.created(&channels, &draft).await?;
-        self.base = Footprint::of(self.host().id())?;
+        self.channel = self.connected("telegram", &json!({"bot_token": BOT_TOKEN})).await?;
+        self.seats[0].base = Footprint::of(self.host().id())?;
         Ok(self)
+    }
+
+    /// A further channel of the workspace.
+    pub async fn connected(&mut self, plugin: &str, fields: &Value) -> Result<String> {
+        let draft = json!({"plugin": plugin, "name": "line", "fields": fields});
+        let channels = format!("/api/v1/workspaces/{}/channels", self.workspace);
+        self.created(&channels, &draft).await
     }
 
     async fn prepared(mut setup: Setup) -> Result<Self> {
@@ -111,50 +137,89 @@ impl Stage {
         world.telegram.webhooks().retries(RETRIES, RETRY_PAUSE);
         world.intercom.webhooks().retries(RETRIES, RETRY_PAUSE);
         let folder = tempfile::Builder::new().prefix("mantle-faults-").tempdir()?;
-        let data = setup.data_dir.clone().unwrap_or_else(|| folder.path().join("data"));
-        let components = components().await?;
-        let config = folder.path().join("plugins.toml");
-        std::fs::write(&config, configuration(&world, &setup, &data, &components)?)?;
-        share_compiled(&data)?;
         let disk = Disk::in_folder(folder.path())?;
-        let mut variables = vec![
-            ("MANTLE_ADMIN_TOKEN".to_owned(), ADMIN_TOKEN.to_owned()),
-            ("MANTLE_FAILPOINTS".to_owned(), setup.failpoints.to_owned()),
-        ];
-        variables.extend(disk.variables());
-        variables.append(&mut setup.variables);
+        let seats = setup.seats(&world, folder.path(), &disk.variables()).await?;
+        let street = match &setup.database {
+            Some(_) => Some(Street::open(seats.len()).await?),
+            None => None,
+        };
+        if let Some(street) = &street {
+            world.deliver_to(PUBLIC_URL, street.addr);
+        }
         Ok(Self {
             world,
             disk,
-            log: Log::default(),
-            data,
+            log: seats[0].1.clone(),
+            data: setup.data(folder.path(), 0),
+            database: setup.database,
+            seats: seats.into_iter().map(|(start, log)| Seat::new(start, log)).collect(),
+            street,
             workspace: String::new(),
             channel: String::new(),
-            base: Footprint::default(),
-            host: None,
-            start: Start { config, variables },
-            said: Arc::default(),
+            ahead_ms: 0,
+            said: Said::default(),
             folder,
         })
     }
 
+    /// The first host, which is the only one on a file.
     pub fn host(&mut self) -> &mut Process {
-        self.host.as_mut().unwrap()
+        self.host_at(0)
+    }
+
+    pub fn host_at(&mut self, seat: usize) -> &mut Process {
+        self.seats[seat].process.as_mut().unwrap()
+    }
+
+    /// How calls find the hosts.
+    pub fn street(&self) -> &Street {
+        self.street.as_ref().unwrap()
     }
 
     /// The host's first life, or the next one; unarmed from the second on.
     pub async fn start(&mut self) -> Result<()> {
-        let host = Process::start(&self.start, &self.log).await?;
-        self.world.deliver_to(PUBLIC_URL, host.addr);
-        self.base = Footprint::of(host.id())?;
-        self.host = Some(host);
-        self.arm_next_start("");
+        self.start_at(0).await
+    }
+
+    pub async fn start_at(&mut self, seat: usize) -> Result<()> {
+        let process = Process::start(&self.seats[seat].start, &self.seats[seat].log).await?;
+        self.opens(seat, process).await
+    }
+
+    /// All hosts that do not run, at the same time.
+    pub async fn start_others(&mut self) -> Result<()> {
+        let absent = self.seats.iter().enumerate().filter(|(_, seat)| seat.process.is_none());
+        let starting =
+            absent.map(|(number, seat)| async move { (number, Process::start(&seat.start, &seat.log).await) });
+        for (number, started) in futures_util::future::join_all(starting).await {
+            self.opens(number, started?).await?;
+        }
+        Ok(())
+    }
+
+    async fn opens(&mut self, number: usize, process: Process) -> Result<()> {
+        let addr = process.addr;
+        let seat = &mut self.seats[number];
+        seat.base = Footprint::of(process.id())?;
+        seat.asleep = false;
+        let behind = self.ahead_ms + seat.skew_ms;
+        let process = seat.process.insert(process);
+        if behind != 0 {
+            process.order(&format!("advance {behind}")).await?;
+        }
+        match &self.street {
+            Some(street) => street.leads(number, addr),
+            None => self.world.deliver_to(PUBLIC_URL, addr),
+        }
+        if number == 0 {
+            self.arm_next_start("");
+        }
         Ok(())
     }
 
     /// A start that is expected to be refused.
     pub async fn refused_start(&self) -> Result<Ended> {
-        match Process::try_start(&self.start, &Log::default()).await? {
+        match Process::try_start(&self.seats[0].start, &Log::default()).await? {
             Ok(_) => bail!("the host started"),
             Err(ended) => Ok(ended),
         }
@@ -162,7 +227,7 @@ impl Stage {
 
     /// The rules that the next life begins with.
     pub fn arm_next_start(&mut self, rules: &str) {
-        for (name, value) in &mut self.start.variables {
+        for (name, value) in &mut self.seats[0].start.variables {
             if name == "MANTLE_FAILPOINTS" {
                 rules.clone_into(value);
             }
@@ -170,87 +235,90 @@ impl Stage {
     }
 
     pub async fn arm(&mut self, rules: &str) -> Result<()> {
-        self.host().order(&format!("arm {rules}")).await?;
+        self.arm_at(0, rules).await
+    }
+
+    pub async fn arm_at(&mut self, seat: usize, rules: &str) -> Result<()> {
+        self.host_at(seat).order(&format!("arm {rules}")).await?;
+        Ok(())
+    }
+
+    /// Lets go what is paused and arms nothing any more.
+    pub async fn disarm_at(&mut self, seat: usize) -> Result<()> {
+        self.host_at(seat).order("disarm").await?;
         Ok(())
     }
 
     pub async fn kill(&mut self) -> Result<()> {
-        self.host.take().unwrap().kill().await
+        self.kill_at(0).await
+    }
+
+    pub async fn kill_at(&mut self, seat: usize) -> Result<()> {
+        self.seats[seat].process.take().unwrap().kill().await
     }
 
     /// As a service manager stops it: with time to end well.
     pub async fn stop(&mut self) -> Result<()> {
-        self.host().terminate().await?;
-        let status = self.ended().await?;
+        self.stop_at(0).await
+    }
+
+    pub async fn stop_at(&mut self, seat: usize) -> Result<()> {
+        self.host_at(seat).terminate().await?;
+        let status = self.ended_at(seat).await?;
         ensure!(status.success(), "the host ended with {status}");
         Ok(())
     }
 
+    /// Two signals, one after the other: without time to end well.
+    pub async fn force_at(&mut self, seat: usize) -> Result<std::process::ExitStatus> {
+        self.host_at(seat).terminate().await?;
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !self.seats[seat].log.text().contains("a second signal forces it") {
+            ensure!(tokio::time::Instant::now() < deadline, "it does not hear the signal");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        self.host_at(seat).terminate().await?;
+        self.ended_at(seat).await
+    }
+
     /// Waits until the host has ended by itself; answers whether it was a clean end.
     pub async fn ended(&mut self) -> Result<std::process::ExitStatus> {
-        let status = self.host().ended().await?;
-        self.host = None;
+        self.ended_at(0).await
+    }
+
+    pub async fn ended_at(&mut self, seat: usize) -> Result<std::process::ExitStatus> {
+        let status = self.host_at(seat).ended().await?;
+        self.seats[seat].process = None;
         Ok(status)
     }
 
-    /// A customer writes and the provider tries until it is taken. What was sent is remembered.
-    pub fn says(&self, customer: i64, text: String) -> impl Future<Output = ()> + Send + use<> {
-        let said = Arc::clone(&self.said);
-        let writer = self.world.telegram.bot(BOT_TOKEN).customer(customer);
-        async move {
-            let place = {
-                let mut said = said.lock().unwrap();
-                said.push(Saying {
-                    customer,
-                    text: text.clone(),
-                    acked: false,
-                });
-                said.len() - 1
-            };
-            let told = writer.writes(&text).await;
-            said.lock().unwrap()[place].acked = told.delivered.is_good();
+    /// Writes the configuration of every host anew, with this text in place of that one.
+    pub fn reconfigure(&self, before: &str, after: &str) -> Result<()> {
+        for seat in &self.seats {
+            let file = &seat.start.config;
+            let text = std::fs::read_to_string(file)?.replace(before, after);
+            let new = file.with_extension("new");
+            std::fs::write(&new, text)?;
+            std::fs::rename(&new, file)?;
         }
+        Ok(())
     }
 
-    /// Each customer says these texts one after the other, all customers at once.
-    pub fn all_say(&self, customers: std::ops::Range<i64>, texts: &[String]) -> tokio::task::JoinHandle<()> {
-        let each: Vec<_> = customers
-            .map(|customer| {
-                let all: Vec<_> = texts
-                    .iter()
-                    .map(|text| self.says(customer, format!("{customer} {text}")))
-                    .collect();
-                async move {
-                    for one in all {
-                        one.await;
-                    }
-                }
-            })
-            .collect();
-        tokio::spawn(async move {
-            futures_util::future::join_all(each).await;
-        })
+    /// The machine holds it still. Nobody is sent to it any more.
+    pub async fn freeze(&mut self, seat: usize) -> Result<()> {
+        self.host_at(seat).signal("STOP").await?;
+        self.seats[seat].asleep = true;
+        self.street().closes(seat, true);
+        Ok(())
     }
 
-    /// One try of the provider at a message, which counts only if it is taken: the answer's status.
-    pub async fn knock(&self, customer: i64, text: &str) -> Option<u16> {
-        let webhooks = self.world.telegram.webhooks();
-        webhooks.retries(0, RETRY_PAUSE);
-        let writer = self.world.telegram.bot(BOT_TOKEN).customer(customer);
-        let told = writer.writes(text).await;
-        webhooks.retries(RETRIES, RETRY_PAUSE);
-        if told.delivered.is_good() {
-            self.said.lock().unwrap().push(Saying {
-                customer,
-                text: text.to_owned(),
-                acked: true,
-            });
-        }
-        told.delivered.status
-    }
-
-    pub fn said(&self) -> Vec<Saying> {
-        self.said.lock().unwrap().clone()
+    /// It goes on where it stood, with the time that has passed meanwhile.
+    pub async fn thaw(&mut self, seat: usize, slept_ms: i64) -> Result<()> {
+        self.host_at(seat).signal("CONT").await?;
+        self.seats[seat].asleep = false;
+        self.street().closes(seat, false);
+        self.host_at(seat).order(&format!("advance {slept_ms}")).await?;
+        Ok(())
     }
 
     /// The database as it lies on the disk now, read from a copy: looking must not recover or checkpoint it.
@@ -269,7 +337,7 @@ impl Stage {
         Ok(Outsider::open(&to.join("mantle.db")).await?)
     }
 
-    pub fn database(&self) -> PathBuf {
+    pub fn file(&self) -> PathBuf {
         self.data.join("mantle.db")
     }
 
@@ -281,18 +349,32 @@ impl Stage {
 
     /// Status and body of one call to the host, with the operator's key.
     pub async fn call(&mut self, method: Method, path: &str, body: Option<&Value>) -> Result<(u16, String)> {
+        self.call_at(0, method, path, body).await
+    }
+
+    pub async fn call_at(
+        &mut self,
+        seat: usize,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(u16, String)> {
         let headers = [
             ("authorization".to_owned(), format!("Bearer {ADMIN_TOKEN}")),
             ("content-type".to_owned(), "application/json".to_owned()),
         ];
-        let url = format!("http://{}{path}", self.host().addr);
+        let url = format!("http://{}{path}", self.host_at(seat).addr);
         let bytes = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
         let reply = self.world.scene().client().call(method, &url, &headers, bytes).await?;
         Ok((reply.status, reply.text()))
     }
 
     pub async fn get(&mut self, path: &str) -> Result<(u16, String)> {
-        self.call(Method::GET, path, None).await
+        self.get_at(0, path).await
+    }
+
+    pub async fn get_at(&mut self, seat: usize, path: &str) -> Result<(u16, String)> {
+        self.call_at(seat, Method::GET, path, None).await
     }
 
     /// Everything that can be read from a host in good order.
@@ -320,8 +402,18 @@ impl Stage {
         Ok(made["id"].as_str().context("no id")?.to_owned())
     }
 
+    /// Hosts that can be asked.
+    pub fn awake(&self) -> Vec<usize> {
+        let awake = self.seats.iter().enumerate().filter(|(_, seat)| seat.is_awake());
+        awake.map(|(number, _)| number).collect()
+    }
+
     /// Events that have not ended.
     pub async fn backlog(&mut self) -> Result<u64> {
+        if let Some(database) = &self.database {
+            let left = "select coalesce(sum(tail - head), 0)::bigint from lane";
+            return Ok(database.number(left).await?.try_into()?);
+        }
         let (_, text) = self.get("/readyz").await?;
         let told: Value = serde_json::from_str(&text)?;
         told["backlog"]
@@ -329,18 +421,40 @@ impl Stage {
             .with_context(|| format!("no backlog in {told}"))
     }
 
+    /// The hosts' clocks and the world's.
     pub async fn advance(&mut self, by: Duration) -> Result<()> {
-        let now = self.host().order(&format!("advance {}", by.as_millis())).await?;
-        self.world.scene().set_clock(Some(now.parse()?));
+        let by = i64::try_from(by.as_millis())?;
+        self.ahead_ms += by;
+        for seat in self.seats.iter_mut().filter(|seat| seat.is_awake()) {
+            let Some(process) = &mut seat.process else { continue };
+            let now: i64 = process.order(&format!("advance {by}")).await?.parse()?;
+            self.world.scene().set_clock(Some(now - seat.skew_ms));
+        }
         Ok(())
+    }
+
+    /// The clock of one host is set wrong.
+    pub async fn skew(&mut self, seat: usize, by_ms: i64) -> Result<()> {
+        self.host_at(seat).order(&format!("advance {by_ms}")).await?;
+        self.seats[seat].skew_ms += by_ms;
+        Ok(())
+    }
+
+    /// By how much the stage's clock is ahead of the machine's.
+    pub fn ahead_ms(&self) -> i64 {
+        self.ahead_ms
     }
 
     /// Waits until `/readyz` says so; the host proves it every few seconds by a write.
     pub async fn until_ready(&mut self, ready: bool) -> Result<()> {
+        self.until_ready_at(0, ready).await
+    }
+
+    pub async fn until_ready_at(&mut self, seat: usize, ready: bool) -> Result<()> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         let wanted = if ready { 200 } else { 503 };
         loop {
-            let (status, told) = self.get("/readyz").await?;
+            let (status, told) = self.get_at(seat, "/readyz").await?;
             if status == wanted {
                 return Ok(());
             }
@@ -382,46 +496,31 @@ impl Stage {
                 since = now;
                 self.advance(STEP).await?;
             }
-            ensure!(now < deadline, "{left} events have not ended:\n{}", self.log.text());
+            ensure!(now < deadline, "{left} events have not ended:\n{}", self.logs());
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
-}
 
-fn configuration(world: &World, setup: &Setup, data: &Path, components: &Path) -> Result<String> {
-    let quoted = |path: &Path| serde_json::to_string(path);
-    let mut text = format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\npublic_url = \"{PUBLIC_URL}\"\ndata_dir = {}\n\
-         [database]\nurl = \"sqlite:{}\"\n[secrets]\nkey_file = \"secret.key\"\n\
-         [inbox.intercom]\nclient_secret = \"{}\"\n\
-         [plugins.telegram]\ncomponent = {}\ngrants = \"asked\"\n[egress.redirect]\n",
-        quoted(data)?,
-        data.join("mantle.db").display(),
-        world.intercom.client_secret(),
-        quoted(&components.join("telegram.wasm"))?,
-    );
-    for (from, to) in world.redirects() {
-        let detour = setup.detours.iter().find(|(origin, _)| origin == from);
-        let to = detour.map_or(to, |(_, detour)| detour);
-        text.push_str(&format!("\"{from}\" = \"{to}\"\n"));
+    /// Everything that all hosts said.
+    pub fn logs(&self) -> String {
+        let logs: Vec<String> = self.seats.iter().map(|seat| seat.log.text()).collect();
+        logs.join("\n— the next host —\n")
     }
-    Ok(text)
 }
 
-/// The connectors, built once in the life of the test binary.
-async fn components() -> Result<PathBuf> {
-    static BUILT: tokio::sync::OnceCell<PathBuf> = tokio::sync::OnceCell::const_new();
-    let built = BUILT.get_or_try_init(|| async { tokio::task::spawn_blocking(mantle_components::build).await? });
-    Ok(built.await?.clone())
-}
-
-/// Compiled components are the same for every host: they share one folder, so that each is compiled once.
-fn share_compiled(data: &Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    let shared = mantle_components::workspace_root().join("target/it-compiled");
-    for path in [&shared, data] {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+impl Seat {
+    fn new(start: Start, log: Log) -> Self {
+        Self {
+            start,
+            log,
+            process: None,
+            base: Footprint::default(),
+            skew_ms: 0,
+            asleep: false,
+        }
     }
-    std::os::unix::fs::symlink(&shared, data.join("compiled"))?;
-    Ok(())
+
+    fn is_awake(&self) -> bool {
+        self.process.is_some() && !self.asleep
+    }
 }

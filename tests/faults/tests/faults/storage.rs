@@ -93,7 +93,7 @@ async fn a12_a_locked_database_is_answered_503_and_a_second_host_is_refused() ->
     const ANSWER_WITHIN: Duration = Duration::from_secs(10);
     let mut stage = Stage::telegram(Setup::default()).await?;
     stage.all_say(CUSTOMERS, &texts(1)).await?;
-    let mut outsider = Outsider::open(&stage.database()).await?;
+    let mut outsider = Outsider::open(&stage.file()).await?;
     outsider.lock().await?;
     let asked = Instant::now();
     let status = stage.knock(5_550_001_999, "knock while locked").await;
@@ -121,7 +121,7 @@ async fn a13_a_damaged_database_is_refused_with_the_way_out_and_left_as_it_is() 
     stage.all_say(CUSTOMERS, &texts(1)).await?;
     stage.quiet().await?;
     stage.stop().await?;
-    let path = stage.database();
+    let path = stage.file();
     let whole = std::fs::read(&path)?;
     let page = 4096;
     let mut truncated = whole.clone();
@@ -223,7 +223,7 @@ async fn a9_the_control_without_syncs_loses_acknowledged_messages() -> Result<()
 async fn a14_a_reader_without_end_is_told_of_and_delays_nobody() -> Result<()> {
     let mut stage = Stage::telegram(Setup::default()).await?;
     stage.arm("small-log=fail").await?;
-    let mut outsider = Outsider::open(&stage.database()).await?;
+    let mut outsider = Outsider::open(&stage.file()).await?;
     outsider.linger().await?;
     let begun = Instant::now();
     let mut round = 0;
