@@ -155,7 +155,7 @@ impl Traffic {
 
     fn hang_up(&mut self, bytes: usize) -> Option<HangUp> {
         self.calls += 1;
-        if self.hang_ups == 0 || self.calls % self.one_of == 0 {
+        if self.hang_ups == 0 || self.calls.is_multiple_of(self.one_of) {
             return None;
         }
         self.hang_ups -= 1;
