@@ -7,10 +7,12 @@
 //! PostgreSQL the rows say it too ([`shared`]), and a crash frees a host's lanes when its lease ends.
 
 mod accept;
+mod budgets;
 mod claims;
 mod commit;
 mod directory;
 mod disk;
+pub mod examine;
 mod hosts;
 mod identities;
 mod intake;

@@ -6,6 +6,7 @@
 //! Knows nothing of HTTP, providers, inboxes or sandboxes. Alone names sqlx, rusqlite and cap-std.
 
 pub mod backup;
+pub mod budgets;
 pub mod database;
 pub mod directory;
 mod folder;
@@ -100,6 +101,7 @@ pub trait Store:
     + lanes::Lanes
     + people::People
     + single::Single
+    + budgets::Budgets
     + ledger::Ledger
     + directory::Directory
     + keyed::Keyed
@@ -112,6 +114,7 @@ impl<T> Store for T where
         + lanes::Lanes
         + people::People
         + single::Single
+        + budgets::Budgets
         + ledger::Ledger
         + directory::Directory
         + keyed::Keyed

@@ -13,7 +13,7 @@ mod sqlite;
 
 use std::borrow::Cow;
 
-pub(crate) use self::connection::{Connection, Pool, Target};
+pub(crate) use self::connection::{Connection, Pool, Target, Way};
 pub(crate) use self::fault::Fault;
 pub(crate) use self::given::Given;
 pub(crate) use self::row::{FromColumn, Row};

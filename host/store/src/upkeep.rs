@@ -61,6 +61,9 @@ pub struct Figures {
     pub hooks_parked: u64,
     /// Of the write-ahead log; None where the database has none of its own.
     pub log_bytes: Option<u64>,
+    /// How long the oldest transaction of anybody has been open, which keeps what is dead from being cleaned up. None
+    /// where a database has no such thing.
+    pub oldest_transaction: Option<Duration>,
 }
 
 /// A raw hook that no connector could read so far.

@@ -35,6 +35,7 @@ pub struct StoreFigures {
     dead_waiting: Gauge,
     receipts_waiting: Family<StateLabel, Gauge>,
     log_bytes: Gauge,
+    oldest_transaction: Seconds,
     /// When the store was last asked; held while it is, so that two readers of the metrics ask once.
     asked: Mutex<Option<Instant>>,
 }
@@ -49,6 +50,7 @@ impl StoreFigures {
             dead_waiting: Gauge::default(),
             receipts_waiting: Family::default(),
             log_bytes: Gauge::default(),
+            oldest_transaction: Seconds::default(),
             asked: Mutex::default(),
         };
         let registry = registry.sub_registry_with_prefix("mantle");
@@ -83,6 +85,12 @@ impl StoreFigures {
             "Size of the write-ahead log",
             Unit::Bytes,
             figures.log_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "db_oldest_transaction",
+            "How long the oldest transaction of anybody on the database has been open: dead rows stay that long",
+            Unit::Seconds,
+            figures.oldest_transaction.clone(),
         );
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "What runs", build);
@@ -121,6 +129,8 @@ impl StoreFigures {
                 .set(whole(count));
         }
         self.log_bytes.set(whole(figures.log_bytes.unwrap_or_default()));
+        let open = figures.oldest_transaction.unwrap_or_default();
+        self.oldest_transaction.set(open.as_secs_f64());
     }
 }
 

@@ -8,7 +8,7 @@ use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection as _, Executor};
 
 use crate::StoreError;
-use crate::sql::{Connection, Pool, sql};
+use crate::sql::{Connection, Pool, Way, sql};
 
 /// `server_version_num` of the oldest release that is still tested by anybody.
 const VERSION_MIN: i64 = 130_000;
@@ -18,6 +18,12 @@ const CONNECT_WAIT: Duration = Duration::from_secs(5);
 
 /// Connections for reading. Reads are short; the writer and the claims have connections of their own.
 const READERS_MAX: u32 = 8;
+
+/// Connections for claims and leases.
+const CLAIMERS_MAX: u32 = 2;
+
+/// What a host opens at most: for reading, claiming, writing and listening, and one while it starts.
+pub(super) const CONNECTIONS_OF_A_HOST: u32 = READERS_MAX + CLAIMERS_MAX + 3;
 
 /// How long a read waits for a connection before it counts as failed.
 const READER_WAIT: Duration = Duration::from_secs(5);
@@ -90,6 +96,16 @@ impl Address {
         Ok(address)
     }
 
+    /// The same through a pooler that hands a session to another at each transaction, such as PgBouncer in transaction
+    /// mode: no statement is prepared by name, no session is told anything, and other hosts are asked, not heard.
+    #[must_use]
+    pub fn through_transaction_pooler(self) -> Self {
+        Self {
+            sessions: false,
+            ..self
+        }
+    }
+
     fn options(&self) -> Result<PgConnectOptions, StoreError> {
         let options = PgConnectOptions::from_str(&self.url).map_err(|_| {
             StoreError::Unusable(
@@ -98,12 +114,25 @@ impl Address {
                     .to_owned(),
             )
         })?;
-        let options = options.application_name("mantle").disable_statement_logging();
+        // Poolers refuse a session that begins with a setting which they do not know, and no number here has digits
+        // behind a point.
+        let options = options
+            .application_name("mantle")
+            .extra_float_digits(None)
+            .disable_statement_logging();
         Ok(if self.sessions {
             options.statement_cache_capacity(STATEMENTS_KEPT)
         } else {
             options.statement_cache_capacity(0)
         })
+    }
+
+    fn way(&self) -> Way {
+        if self.sessions {
+            Way::Session
+        } else {
+            Way::Pooler { within: false }
+        }
     }
 
     /// A connection for writing.
@@ -113,7 +142,7 @@ impl Address {
             .await
             .map_err(|_| self.unreachable("it does not answer"))?
             .map_err(|error| self.refused(error))?;
-        let mut connection = Connection::Postgres(connection);
+        let mut connection = Connection::Postgres(connection, self.way());
         if self.sessions {
             connection.script(WRITING_SESSION).await?;
         }
@@ -127,7 +156,7 @@ impl Address {
 
     /// Connections for claims and leases: each statement is a transaction, and none is synced.
     pub(super) fn claimers(&self) -> Result<Pool, StoreError> {
-        self.pool(2, CLAIMING_SESSION)
+        self.pool(CLAIMERS_MAX, CLAIMING_SESSION)
     }
 
     /// A connection for listening, where one stays ours.
@@ -155,7 +184,7 @@ impl Address {
             // Nothing here opens a transaction; what is in one was left half-way and must not be met by the next.
             .after_release(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
             .connect_lazy_with(self.options()?);
-        Ok(Pool::Postgres(pool))
+        Ok(Pool::Postgres(pool, self.way()))
     }
 
     fn unreachable(&self, why: &str) -> StoreError {
@@ -190,7 +219,7 @@ impl Address {
                     ),
                     "53300" => format!(
                         "PostgreSQL at {self} has no connection left. Raise `max_connections`; a host needs {}",
-                        READERS_MAX + 5
+                        CONNECTIONS_OF_A_HOST
                     ),
                     "57P03" => return StoreError::Busy(format!("PostgreSQL at {self} is starting or stopping")),
                     _ => return StoreError::Database(sqlx::Error::Protocol(error.message().to_owned())),

@@ -13,6 +13,7 @@ const SQLITE: &[&str] = &[
     include_str!("../../schema/sqlite/0001_start.sql"),
     include_str!("../../schema/sqlite/0002_single.sql"),
     include_str!("../../schema/sqlite/0004_upkeep.sql"),
+    include_str!("../../schema/sqlite/0005_budgets.sql"),
 ];
 
 /// One step of a PostgreSQL database, which hosts of several releases may share.
@@ -24,10 +25,16 @@ struct Shared {
     needs: i64,
 }
 
-const POSTGRES: &[Shared] = &[Shared {
-    text: include_str!("../../schema/postgres/0001_start.sql"),
-    needs: 1,
-}];
+const POSTGRES: &[Shared] = &[
+    Shared {
+        text: include_str!("../../schema/postgres/0001_start.sql"),
+        needs: 1,
+    },
+    Shared {
+        text: include_str!("../../schema/postgres/0002_budgets.sql"),
+        needs: 1,
+    },
+];
 
 /// Names the lock that hosts take to migrate, one after the other.
 const MIGRATING: i64 = 0x6d61_6e74_6c65_0001;
@@ -143,7 +150,7 @@ async fn no_host_is_left_behind(connection: &mut Connection, needs: i64) -> Resu
     )))
 }
 
-fn newer(database: &str, have: i64, known: i64) -> StoreError {
+pub(super) fn newer(database: &str, have: i64, known: i64) -> StoreError {
     StoreError::Unusable(format!(
         "the database {database} has schema version {have} and this program knows versions up to {known}: it was last \
          used by a newer release. Start that release, or restore a backup made before the update"

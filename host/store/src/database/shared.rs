@@ -34,19 +34,22 @@ pub(super) struct Shared {
     /// A claim and the look for strays do not overlap: a lane just marked is no stray.
     turn: tokio::sync::Mutex<()>,
     directory_changed: Arc<Notify>,
+    /// Another host told something of a credential; keeps one word for whoever comes to listen.
+    pub budgets_told: Arc<Notify>,
     /// Ends with the store.
     _listener: JoinSet<()>,
 }
 
 impl Shared {
     pub(super) fn new(membership: Membership, claimers: Pool, listeners: Option<Pool>, claims: &Arc<Claims>) -> Self {
-        let directory_changed = Arc::new(Notify::new());
+        let (directory_changed, budgets_told) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let mut listener = JoinSet::new();
-        if let Some(Pool::Postgres(pool)) = listeners {
-            let (claims, changed) = (Arc::clone(claims), Arc::clone(&directory_changed));
+        if let Some(Pool::Postgres(pool, _)) = listeners {
+            let claims = Arc::clone(claims);
+            let told = (Arc::clone(&directory_changed), Arc::clone(&budgets_told));
             listener.spawn(async move {
                 loop {
-                    if let Err(error) = listen(&pool, &claims, &changed).await {
+                    if let Err(error) = listen(&pool, &claims, (&told.0, &told.1)).await {
                         tracing::warn!(%error, "Other hosts cannot be heard, only polled: {error}");
                     }
                     tokio::time::sleep(LISTEN_AGAIN_AFTER).await;
@@ -58,6 +61,7 @@ impl Shared {
             claimers,
             turn: tokio::sync::Mutex::default(),
             directory_changed,
+            budgets_told,
             _listener: listener,
         }
     }
@@ -128,17 +132,27 @@ impl Shared {
 }
 
 /// Until the connection fails for good. After a loss everything is looked at again.
-async fn listen(pool: &sqlx::PgPool, claims: &Claims, directory_changed: &Notify) -> Result<(), sqlx::Error> {
+async fn listen(
+    pool: &sqlx::PgPool,
+    claims: &Claims,
+    (directory_changed, budgets_told): (&Notify, &Notify),
+) -> Result<(), sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
-    listener.listen_all(["mantle_ready", "mantle_directory"]).await?;
+    listener
+        .listen_all(["mantle_ready", "mantle_directory", "mantle_budgets"])
+        .await?;
     loop {
         let heard = listener.try_recv().await?;
         let channel = heard.as_ref().map(sqlx::postgres::PgNotification::channel);
-        if channel != Some("mantle_directory") {
+        let is = |name: &str| channel.is_none_or(|channel| channel == name);
+        if is("mantle_ready") {
             claims.wake();
         }
-        if channel != Some("mantle_ready") {
+        if is("mantle_directory") {
             directory_changed.notify_waiters();
+        }
+        if is("mantle_budgets") {
+            budgets_told.notify_one();
         }
     }
 }

@@ -6,7 +6,7 @@ use mantle_model::ids::{ChannelId, MessageId, ReceiptId, WorkspaceId};
 
 use super::accept::message_id;
 use super::rows::{self, Of, id_list};
-use super::{SqlStore, commit, prune};
+use super::{SqlStore, commit, examine, prune};
 use crate::StoreError;
 use crate::intake::Origin;
 use crate::lanes::Effect;
@@ -82,6 +82,10 @@ impl Upkeep for SqlStore {
                 .counted(r"select count(*) from receipt where state <> 0 and state = 2")
                 .await?,
             log_bytes: self.log_bytes(),
+            oldest_transaction: match self.shared {
+                Some(_) => examine::oldest_transaction_age(&self.readers).await.ok(),
+                None => None,
+            },
         })
     }
 

@@ -3,6 +3,7 @@
 //! A shell keeps watch over it: it waits for the end of our pipe, which comes with the end of this process however it
 //! ends, then stops the server by its pid file and removes its folder.
 
+use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -11,7 +12,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Row};
 
-use crate::{Database, StoreError};
+use crate::{Address, Database, StoreError};
 
 /// Where Debian puts the programs, by version, and where else they may be.
 const VERSIONS: &str = "/usr/lib/postgresql";
@@ -46,6 +47,8 @@ done
 /// A server of this test run.
 #[derive(Debug)]
 pub struct Cluster {
+    /// Where its programs are.
+    programs: PathBuf,
     folder: PathBuf,
     _watch: Child,
     /// What the shell reads: a word stops, restarts or promotes the server, the end stops it.
@@ -112,37 +115,13 @@ impl Cluster {
     }
 
     fn start(programs: &Path, follows: &str) -> io::Result<Self> {
-        // PostgreSQL refuses to run as root.
-        let root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
-        let mut command = if root {
-            let mut command = Command::new("runuser");
-            command.args(["-u", "postgres", "--", "sh"]);
-            command
-        } else {
-            Command::new("sh")
-        };
-        let mut watch = command
-            .args(["-c", WATCH, "watch"])
-            .arg(programs)
-            .arg(CONNECTIONS_MAX.to_string())
-            .arg(follows)
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let gone = || io::Error::other("the watch over PostgreSQL has no pipe");
-        let pipe = watch.stdin.take().ok_or_else(gone)?;
-        let mut answers = BufReader::new(watch.stdout.take().ok_or_else(gone)?);
-        let mut line = String::new();
-        answers.read_line(&mut line)?;
-        let folder = line.trim();
-        if folder.is_empty() {
-            return Err(io::Error::other("PostgreSQL did not start; its log is above"));
-        }
+        let connections = CONNECTIONS_MAX.to_string();
+        let mut watch = watch(WATCH, &[programs.as_os_str(), connections.as_ref(), follows.as_ref()])?;
         Ok(Self {
-            folder: PathBuf::from(folder),
-            _watch: watch,
-            pipe: Mutex::new((pipe, answers)),
+            programs: programs.to_owned(),
+            folder: std::mem::take(&mut watch.folder),
+            _watch: watch.shell,
+            pipe: Mutex::new(watch.pipe),
         })
     }
 
@@ -221,6 +200,146 @@ impl Cluster {
             database: Database::parse(&url)?,
             url,
         })
+    }
+
+    /// What a database holds, in a file, as an operator backs it up. Hosts may be at work on it.
+    ///
+    /// # Errors
+    /// `pg_dump` fails.
+    pub fn dump(&self, from: &TestDatabase, to: &Path) -> io::Result<()> {
+        let arguments = ["--format=custom", "--dbname", &from.url, "--file"];
+        succeed(Command::new(self.programs.join("pg_dump")).args(arguments).arg(to))
+    }
+
+    /// A database with what a dump holds. No host has been at work on it for long: that, too, is as after a restore.
+    ///
+    /// # Errors
+    /// `pg_restore` fails.
+    pub async fn put_back(&self, dump: &Path) -> Result<TestDatabase, StoreError> {
+        let database = self.database().await?;
+        let arguments = ["--exit-on-error", "--dbname", &database.url];
+        succeed(Command::new(self.programs.join("pg_restore")).args(arguments).arg(dump))?;
+        database.run("update host set leased_until = 0").await?;
+        Ok(database)
+    }
+}
+
+/// A shell that looks after a server, and where that has its socket.
+struct Watch {
+    shell: Child,
+    folder: PathBuf,
+    pipe: (ChildStdin, BufReader<ChildStdout>),
+}
+
+fn watch(script: &str, arguments: &[&OsStr]) -> io::Result<Watch> {
+    // Neither PostgreSQL nor PgBouncer runs as root.
+    let root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+    let mut command = if root {
+        let mut command = Command::new("runuser");
+        command.args(["-u", "postgres", "--", "sh"]);
+        command
+    } else {
+        Command::new("sh")
+    };
+    let mut shell = command
+        .args(["-c", script, "watch"])
+        .args(arguments)
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let gone = || io::Error::other("the watch over a server has no pipe");
+    let pipe = shell.stdin.take().ok_or_else(gone)?;
+    let mut answers = BufReader::new(shell.stdout.take().ok_or_else(gone)?);
+    let mut line = String::new();
+    answers.read_line(&mut line)?;
+    match line.trim() {
+        "" => Err(io::Error::other("the server did not start; its log is above")),
+        folder => Ok(Watch {
+            shell,
+            folder: PathBuf::from(folder),
+            pipe: (pipe, answers),
+        }),
+    }
+}
+
+/// PgBouncer in transaction mode in front of a server: so few sessions that hosts must share them. Ends when dropped.
+#[derive(Debug)]
+pub struct Pooler {
+    folder: PathBuf,
+    _watch: Child,
+    _pipe: (ChildStdin, BufReader<ChildStdout>),
+}
+
+const POOLER: &str = "/usr/sbin/pgbouncer";
+
+const WATCH_POOLER: &str = r#"
+set -e
+dir=$(mktemp -d "${TMPDIR:-/tmp}/mantle-pooler-XXXXXX")
+cat >"$dir/ini" <<END
+[databases]
+* = host=$2 user=mantle
+[pgbouncer]
+listen_addr =
+listen_port = 6432
+unix_socket_dir = $dir
+auth_type = any
+pool_mode = transaction
+default_pool_size = 3
+max_client_conn = 200
+logfile = $dir/log
+END
+"$1" -q "$dir/ini" &
+trap "kill $!; rm -rf $dir" EXIT
+tries=0
+until [ -S "$dir/.s.PGSQL.6432" ]; do
+    tries=$((tries + 1)); [ $tries -lt 200 ] || { cat "$dir/log" >&2; exit 1; }
+    sleep 0.05
+done
+echo "$dir"
+read -r end || true
+"#;
+
+impl Pooler {
+    /// None, with a line that says so, where PgBouncer is not installed.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn before(cluster: &Cluster) -> io::Result<Option<Self>> {
+        if !Path::new(POOLER).exists() {
+            let _ = writeln!(io::stderr(), "skipped: tests through PgBouncer, which is not installed");
+            return Ok(None);
+        }
+        let watch = watch(WATCH_POOLER, &[POOLER.as_ref(), cluster.folder.as_os_str()])?;
+        Ok(Some(Self {
+            folder: watch.folder,
+            _watch: watch.shell,
+            _pipe: watch.pipe,
+        }))
+    }
+
+    /// The database through the pooler.
+    ///
+    /// # Errors
+    /// Its address cannot be read.
+    pub fn database(&self, behind: &TestDatabase) -> Result<TestDatabase, StoreError> {
+        let name = behind.url.split('?').next().and_then(|front| front.rsplit('/').next());
+        let folder = self.folder.display();
+        let url = format!(
+            "postgres://mantle@localhost:6432/{}?host={folder}",
+            name.unwrap_or_default()
+        );
+        Ok(TestDatabase {
+            database: Database::Postgres(Address::parse(&url)?.through_transaction_pooler()),
+            url,
+        })
+    }
+}
+
+fn succeed(command: &mut Command) -> io::Result<()> {
+    match command.status()? {
+        status if status.success() => Ok(()),
+        status => Err(io::Error::other(format!("{command:?}: {status}"))),
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod budgets;
 mod desk;
 mod directory;
 mod intake;
@@ -93,6 +94,10 @@ on_each_database! {
     keyed::a_value_is_swapped_only_if_it_is_as_expected,
     keyed::an_answer_is_kept_for_a_day,
     keyed::media_rows_are_kept_and_swept,
+    budgets::c1_leases_of_all_hosts_stay_within_the_rate,
+    budgets::out_9_a_hold_is_known_to_all_and_the_longer_one_counts,
+    budgets::c2_one_of_all_hosts_tries_and_all_hear_how_it_went,
+    budgets::what_nobody_used_for_a_day_is_forgotten,
     upkeep::pv_2_finished_messages_go_with_all_that_belongs_to_them,
     upkeep::in_5_keys_outlive_their_messages,
     upkeep::raw_hooks_go_but_for_those_still_to_be_read,

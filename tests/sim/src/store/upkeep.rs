@@ -174,5 +174,6 @@ fn figures(memory: &Memory, now: Time) -> Figures {
         hooks_unread: hooks(false),
         hooks_parked: hooks(true),
         log_bytes: None,
+        oldest_transaction: None,
     }
 }
