@@ -2,7 +2,8 @@
 //!
 //! Closed, it watches the calls of the last half minute. Open, it lets nothing through until its time; then one call
 //! probes. A good probe begins a ramp: room for calls grows by a step each time that all there was room for went
-//! well, so that an other side which has just come back is not overrun by what waited. Knows no clock, lane or store.
+//! well, so that an other side which has just come back is not overrun by what waited. Where hosts share a credential
+//! one of them probes, and the others hear how it went. Knows no clock, lane or store.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -25,11 +26,16 @@ const OPEN_MAX: Duration = Duration::from_secs(5 * 60);
 /// their own. The probe is for an other side that was mistaken.
 const REFUSED_WAIT: Duration = Duration::from_secs(60);
 /// What one probe may take before another one is let through; the longest call there is, with room.
-const PROBE_TIME_MAX: Duration = Duration::from_secs(150);
+pub(crate) const PROBE_TIME_MAX: Duration = Duration::from_secs(150);
 /// The room that a ramp begins with, and by which it grows.
 const RAMP_STEP: usize = 4;
 /// A ramp that has come this far is over: nobody has more hands.
 const RAMP_END: usize = 64;
+/// The beginning of a ramp.
+const RAMP: State = State::Ramp {
+    room: RAMP_STEP,
+    good: 0,
+};
 
 /// How one call went, as far as the other side's health is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +56,8 @@ pub(crate) enum Admission {
     Pass,
     /// Not before this; whoever waits together should not come back together.
     Wait(Duration),
+    /// It is time for one call that tries: whoever may make it calls [`Breaker::begin_probe`].
+    Probe,
 }
 
 /// For metrics.
@@ -60,8 +68,9 @@ pub(crate) enum Phase {
     Open,
 }
 
+/// How it stands; told to other hosts when it changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(crate) enum State {
     Closed,
     Open {
         until: Time,
@@ -70,6 +79,11 @@ enum State {
     /// One call is on its way since then.
     Probing {
         since: Time,
+        wait: Duration,
+    },
+    /// Another host's call is on its way, until then at the longest.
+    Elsewhere {
+        until: Time,
         wait: Duration,
     },
     /// Room for so many at once, and how many went well since it grew.
@@ -100,24 +114,20 @@ impl Default for Breaker {
 }
 
 impl Breaker {
-    /// Asks for one call. Each `Pass` is to be followed by one [`Breaker::ended`].
+    /// Asks for one call. Each `Pass` and each [`Breaker::begin_probe`] is to be followed by one [`Breaker::ended`].
     pub(crate) fn admit(&mut self, now: Time) -> Admission {
         let admission = match self.state {
             State::Closed => Admission::Pass,
-            State::Open { until, wait } => {
-                let left = until.since(now);
-                if left.is_zero() {
-                    self.state = State::Probing { since: now, wait };
-                    Admission::Pass
-                } else {
-                    Admission::Wait(left)
-                }
-            }
-            State::Probing { since, wait } if now.since(since) >= PROBE_TIME_MAX => {
-                self.state = State::Probing { since: now, wait };
-                Admission::Pass
-            }
+            State::Open { until, .. } => match until.since(now) {
+                Duration::ZERO => Admission::Probe,
+                left => Admission::Wait(left),
+            },
+            State::Probing { since, .. } if now.since(since) >= PROBE_TIME_MAX => Admission::Probe,
             State::Probing { .. } => Admission::Wait(OPEN_FIRST),
+            State::Elsewhere { until, .. } => match until.since(now) {
+                Duration::ZERO => Admission::Probe,
+                left => Admission::Wait(left.min(OPEN_FIRST)),
+            },
             State::Ramp { room, .. } if self.under_way < room => Admission::Pass,
             State::Ramp { .. } => Admission::Wait(Duration::from_secs(1)),
         };
@@ -127,13 +137,52 @@ impl Breaker {
         admission
     }
 
+    /// The same where nobody else probes.
+    pub(crate) fn admit_alone(&mut self, now: Time) -> Admission {
+        match self.admit(now) {
+            Admission::Probe => {
+                self.begin_probe(now);
+                Admission::Pass
+            }
+            other => other,
+        }
+    }
+
+    /// The call that tries begins.
+    pub(crate) fn begin_probe(&mut self, now: Time) {
+        let wait = match self.state {
+            State::Open { wait, .. } | State::Probing { wait, .. } | State::Elsewhere { wait, .. } => wait,
+            State::Closed | State::Ramp { .. } => OPEN_FIRST,
+        };
+        self.state = State::Probing { since: now, wait };
+        self.under_way += 1;
+    }
+
+    /// Another host's word: it is left alone, or (None) it answers. A try of our own goes on.
+    pub(crate) fn hear(&mut self, left_alone: Option<State>) {
+        match (left_alone, self.state) {
+            (_, State::Probing { .. }) => {}
+            (Some(state), _) => {
+                self.state = state;
+                self.calls.clear();
+                self.unreachable_in_a_row = 0;
+            }
+            (None, State::Open { .. } | State::Elsewhere { .. }) => self.state = RAMP,
+            (None, State::Closed | State::Ramp { .. }) => {}
+        }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.state
+    }
+
     /// How many more calls have room now. More than that need not be begun.
     pub(crate) fn room(&self, now: Time) -> usize {
         match self.state {
             State::Closed => usize::MAX,
             State::Open { until, .. } if until.since(now).is_zero() => 1,
             // What comes in spite of it is put off one by one, with a time of its own.
-            State::Open { .. } | State::Probing { .. } => usize::MAX,
+            State::Open { .. } | State::Probing { .. } | State::Elsewhere { .. } => usize::MAX,
             State::Ramp { room, .. } => room.saturating_sub(self.under_way),
         }
     }
@@ -172,17 +221,14 @@ impl Breaker {
         };
         match self.state {
             // The stragglers of a time before: it was opened knowing of their like.
-            State::Open { .. } => return false,
+            State::Open { .. } | State::Elsewhere { .. } => return false,
             State::Probing { wait, .. } if bad => {
                 self.open(now, wait.saturating_mul(2).min(OPEN_MAX));
                 return true;
             }
             State::Probing { .. } => {
                 self.calls.clear();
-                self.state = State::Ramp {
-                    room: RAMP_STEP,
-                    good: 0,
-                };
+                self.state = RAMP;
             }
             State::Ramp { .. } if bad => {}
             State::Ramp { room, good } if good + 1 < room => self.state = State::Ramp { room, good: good + 1 },
@@ -207,7 +253,7 @@ impl Breaker {
         match self.state {
             State::Closed => Phase::Closed,
             State::Open { .. } => Phase::Open,
-            State::Probing { .. } | State::Ramp { .. } => Phase::HalfOpen,
+            State::Probing { .. } | State::Elsewhere { .. } | State::Ramp { .. } => Phase::HalfOpen,
         }
     }
 
@@ -251,7 +297,7 @@ mod tests {
 
     /// One call from beginning to end.
     fn call(breaker: &mut Breaker, now: Time, verdict: Verdict) -> Admission {
-        let admission = breaker.admit(now);
+        let admission = breaker.admit_alone(now);
         if admission == Admission::Pass {
             breaker.note(now, verdict);
             breaker.ended(now);
@@ -329,13 +375,13 @@ mod tests {
     fn c2_while_a_probe_is_on_its_way_nobody_else_is_let_through() {
         let mut breaker = opened();
         assert_eq!(breaker.room(at(10)), 1);
-        assert_eq!(breaker.admit(at(10)), Admission::Pass);
-        assert!(matches!(breaker.admit(at(10)), Admission::Wait(_)));
-        assert!(matches!(breaker.admit(at(100)), Admission::Wait(_)));
+        assert_eq!(breaker.admit_alone(at(10)), Admission::Pass);
+        assert!(matches!(breaker.admit_alone(at(10)), Admission::Wait(_)));
+        assert!(matches!(breaker.admit_alone(at(100)), Admission::Wait(_)));
         // One that made no call leaves its place to the next, one that never ends does not hold it for ever.
         breaker.ended(at(101));
-        assert_eq!(breaker.admit(at(101)), Admission::Pass);
-        assert_eq!(breaker.admit(at(101).after(PROBE_TIME_MAX)), Admission::Pass);
+        assert_eq!(breaker.admit_alone(at(101)), Admission::Pass);
+        assert_eq!(breaker.admit_alone(at(101).after(PROBE_TIME_MAX)), Admission::Pass);
     }
 
     #[test]
@@ -345,7 +391,7 @@ mod tests {
         let mut rooms = Vec::new();
         while breaker.phase() != Phase::Closed {
             let mut passed = 0;
-            while breaker.admit(at(11)) == Admission::Pass {
+            while breaker.admit_alone(at(11)) == Admission::Pass {
                 passed += 1;
             }
             assert_eq!(breaker.room(at(11)), 0);
@@ -379,6 +425,36 @@ mod tests {
             }
         }
         assert_eq!(calls, 10);
+    }
+
+    #[test]
+    fn c2_another_hosts_word_opens_it_without_a_call_and_closes_it_with_a_ramp() {
+        let mut breaker = Breaker::default();
+        let wait = OPEN_FIRST;
+        breaker.hear(Some(State::Open { until: at(10), wait }));
+        assert_eq!(breaker.admit(at(9)), Admission::Wait(Duration::from_secs(1)));
+        assert_eq!(breaker.admit(at(10)), Admission::Probe, "if no other host does");
+        breaker.hear(Some(State::Elsewhere { until: at(160), wait }));
+        assert_eq!(breaker.admit(at(11)), Admission::Wait(OPEN_FIRST));
+        assert_eq!(breaker.admit(at(155)), Admission::Wait(Duration::from_secs(5)));
+        assert_eq!(breaker.admit(at(160)), Admission::Probe, "a host that died in its try");
+        breaker.hear(None);
+        let passed = (0..100).filter(|_| breaker.admit(at(161)) == Admission::Pass).count();
+        assert_eq!((passed, breaker.phase()), (RAMP_STEP, Phase::HalfOpen));
+    }
+
+    #[test]
+    fn c2_a_try_of_ones_own_is_not_talked_away() {
+        let mut breaker = opened();
+        assert_eq!(breaker.admit(at(10)), Admission::Probe);
+        breaker.begin_probe(at(10));
+        breaker.hear(None);
+        breaker.hear(Some(State::Open {
+            until: at(60),
+            wait: OPEN_FIRST,
+        }));
+        assert_eq!(breaker.phase(), Phase::HalfOpen);
+        assert!(breaker.note(at(11), Verdict::Bad), "its outcome counts");
     }
 
     #[test]

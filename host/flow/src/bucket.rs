@@ -2,11 +2,13 @@
 //!
 //! The rate comes from the connector's manifest, the hold from what the other side answers. Who is told to wait for
 //! the rate gets a place behind the others who wait, so that they come back at the rate and not at once; a place is
-//! no promise. Knows no clock, lane or store.
+//! no promise. Where hosts share a credential, the calls of its rate are leased from them in chunks and spent here.
+//! Knows no clock, lane or store.
 
 use std::time::Duration;
 
 use mantle_model::clock::Time;
+use mantle_store::budgets::LEASE_LASTS;
 
 /// The longest wait that is believed: a wrong clock or a slip on the other side must not stop a channel for days.
 const HOLD_MAX: Duration = Duration::from_secs(6 * 60 * 60);
@@ -19,6 +21,12 @@ const BURST: Duration = Duration::from_secs(1);
 /// The farthest place: behind a long queue one looks again after this.
 const PLACE_MAX: Duration = Duration::from_secs(10);
 
+/// A lease is a tenth of a second's calls: the database is asked ten times a second at most, and what a host keeps
+/// unspent is not missed by the others.
+const LEASE_SHARE: f64 = 0.1;
+/// However high the rate, no lease is larger: a host that stops takes no more calls with it.
+const LEASE_CALLS_MAX: f64 = 50.0;
+
 /// What is left for one credential.
 #[derive(Debug, Default)]
 pub(crate) struct Bucket {
@@ -29,6 +37,37 @@ pub(crate) struct Bucket {
     next_at_ms: f64,
     /// The last place that was given.
     told_ms: f64,
+    leased: Leased,
+}
+
+/// What this host has of the calls that hosts share.
+#[derive(Debug, Default)]
+struct Leased {
+    calls: u32,
+    until: Time,
+    /// Made beyond what was leased.
+    owed: u32,
+    /// The others left nothing before this.
+    dry_until: Time,
+}
+
+/// Whether a call may be made where calls are leased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// Now, and it is counted.
+    Now,
+    Wait(Duration),
+    /// If more can be leased.
+    Ask,
+}
+
+/// What is to be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub calls: u32,
+    pub owed: u32,
+    /// The time of one call; zero: there is no rate.
+    pub each: Duration,
 }
 
 impl Bucket {
@@ -50,13 +89,75 @@ impl Bucket {
         let saved_ms = as_millis(BURST).max(each_ms);
         self.next_at_ms = self.next_at_ms.max(now_ms - saved_ms);
         if self.next_at_ms + each_ms > now_ms {
-            self.told_ms = self.told_ms.max(self.next_at_ms) + each_ms;
-            let wait = (self.told_ms - now_ms).clamp(1.0, as_millis(PLACE_MAX).max(each_ms));
-            self.told_ms = now_ms + wait;
-            return Some(Duration::from_secs_f64(wait / 1000.0));
+            return Some(self.place(self.next_at_ms, now_ms, each_ms));
         }
         self.next_at_ms += each_ms;
         None
+    }
+
+    /// A place behind those who wait, the first of which is one call after `free_ms`.
+    fn place(&mut self, free_ms: f64, now_ms: f64, each_ms: f64) -> Duration {
+        self.told_ms = self.told_ms.max(free_ms) + each_ms;
+        let wait = (self.told_ms - now_ms).clamp(1.0, as_millis(PLACE_MAX).max(each_ms));
+        self.told_ms = now_ms + wait;
+        Duration::from_secs_f64(wait / 1000.0)
+    }
+
+    /// Asks for one call of those that were leased.
+    pub(crate) fn take_leased(&mut self, now: Time) -> Leave {
+        let held = self.held_until.since(now);
+        if !held.is_zero() {
+            return Leave::Wait(held);
+        }
+        let Some(rate) = self.rate else { return Leave::Now };
+        if self.leased.calls > 0 && now < self.leased.until {
+            self.leased.calls -= 1;
+            return Leave::Now;
+        }
+        if now < self.leased.dry_until {
+            let each_ms = 1000.0 / rate;
+            return Leave::Wait(self.place(as_ms(self.leased.dry_until) - each_ms, as_ms(now), each_ms));
+        }
+        Leave::Ask
+    }
+
+    /// What to lease.
+    pub(crate) fn wanted(&self) -> Wanted {
+        let Some(rate) = self.rate else {
+            return Wanted {
+                calls: 0,
+                owed: 0,
+                each: Duration::ZERO,
+            };
+        };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 1 and the largest lease"
+        )]
+        let calls = (rate * LEASE_SHARE).ceil().clamp(1.0, LEASE_CALLS_MAX) as u32;
+        Wanted {
+            calls,
+            owed: self.leased.owed,
+            each: Duration::from_secs_f64(1.0 / rate),
+        }
+    }
+
+    /// So many calls were leased at `now`, and the debt that was told with the wish is paid; none: not before `next_at`.
+    pub(crate) fn leased(&mut self, (calls, owed): (u32, u32), next_at: Time, now: Time) {
+        self.leased.owed = self.leased.owed.saturating_sub(owed);
+        self.leased.calls = calls;
+        self.leased.until = now.after(LEASE_LASTS);
+        self.leased.dry_until = if calls == 0 { next_at } else { Time::default() };
+    }
+
+    /// Another host was told to wait, or (the past) was let in again.
+    pub(crate) fn held_by_others(&mut self, until: Time) {
+        self.held_until = until;
+    }
+
+    pub(crate) fn held_until(&self) -> Time {
+        self.held_until
     }
 
     /// The other side said "too much". Answers how long the credential is left alone.
@@ -70,6 +171,10 @@ impl Bucket {
     pub(crate) fn spend(&mut self) {
         if let Some(rate) = self.rate {
             self.next_at_ms += 1000.0 / rate;
+            match self.leased.calls.checked_sub(1) {
+                Some(left) => self.leased.calls = left,
+                None => self.leased.owed = self.leased.owed.saturating_add(1),
+            }
         }
     }
 
@@ -158,6 +263,47 @@ mod tests {
             }
             let least = (rate * 54.0).floor();
             assert!((calls.len() as f64) >= least, "{rate}/s is used up: {}", calls.len());
+        }
+    }
+
+    #[test]
+    fn c1_leased_calls_are_spent_without_asking_and_lost_when_they_are_old() {
+        let mut bucket = Bucket::default();
+        bucket.set_rate(Some(30.0));
+        assert_eq!(bucket.take_leased(START), Leave::Ask);
+        assert_eq!((bucket.wanted().calls, bucket.wanted().owed), (3, 0));
+        bucket.leased((3, 0), START, START);
+        let taken = (0..5).filter(|_| bucket.take_leased(START) == Leave::Now).count();
+        assert_eq!((taken, bucket.take_leased(START)), (3, Leave::Ask));
+        bucket.leased((3, 0), START, START);
+        assert_eq!(bucket.take_leased(START.after(LEASE_LASTS)), Leave::Ask, "too old");
+        // Calls of a reply in parts: the first two are of the lease, the third is owed.
+        bucket.leased((2, 0), START, START);
+        (0..3).for_each(|_| bucket.spend());
+        assert_eq!(bucket.wanted().owed, 1);
+        bucket.leased((0, 1), START.after(Duration::from_secs(1)), START);
+        assert_eq!(bucket.wanted().owed, 0);
+    }
+
+    #[test]
+    fn c1_where_nothing_is_left_each_gets_a_place_and_nobody_asks() {
+        let mut bucket = Bucket::default();
+        bucket.set_rate(Some(2.0));
+        bucket.leased((0, 0), START.after(Duration::from_millis(700)), START);
+        let places: Vec<Leave> = (0..3).map(|_| bucket.take_leased(START)).collect();
+        let expected = [700, 1200, 1700].map(|ms| Leave::Wait(Duration::from_millis(ms)));
+        assert_eq!(places, expected);
+        assert_eq!(bucket.take_leased(START.after(Duration::from_millis(700))), Leave::Ask);
+        bucket.hold(START, Some(Duration::from_secs(9)));
+        assert_eq!(bucket.take_leased(START), Leave::Wait(Duration::from_secs(9)));
+    }
+
+    #[test]
+    fn c1_a_lease_is_a_tenth_of_a_second_and_bounded() {
+        for (rate, calls) in [(0.5, 1), (1.0, 1), (10.0, 1), (30.0, 3), (80.0, 8), (1e6, 50)] {
+            let mut bucket = Bucket::default();
+            bucket.set_rate(Some(rate));
+            assert_eq!(bucket.wanted().calls, calls, "{rate}");
         }
     }
 

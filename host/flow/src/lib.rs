@@ -26,6 +26,7 @@ pub mod payload;
 pub mod restored;
 pub mod retry;
 mod schedule;
+mod sharing;
 pub mod shelf;
 mod standing;
 mod sweep;
@@ -99,6 +100,7 @@ pub struct Flow {
     /// When the worker last looked for work.
     worked: Mutex<Instant>,
     gates: Gates,
+    leasing: OneAtATime,
     schedule: Schedule,
 }
 
@@ -144,6 +146,12 @@ impl Flow {
     /// The store cannot be read.
     pub async fn open(parts: FlowParts) -> Result<Arc<Self>, StoreError> {
         let directory = Directory::read(&*parts.store).await?;
+        let gates = if parts.store.shares_budgets() {
+            // Never 0, which is nobody.
+            Gates::among_others(((parts.chance)() >> 1).cast_signed() | 1)
+        } else {
+            Gates::default()
+        };
         Ok(Arc::new(Self {
             parts,
             directory: ArcSwap::from_pointee(directory),
@@ -155,7 +163,8 @@ impl Flow {
             sweeps: Sweeps::default(),
             restore: OnceLock::new(),
             worked: Mutex::new(Instant::now()),
-            gates: Gates::default(),
+            gates,
+            leasing: OneAtATime::default(),
             schedule: Schedule::default(),
         }))
     }

@@ -69,17 +69,22 @@ impl Paced {
 
 impl Job<'_> {
     /// Asks for the passes of this turn.
-    pub fn enter(&self) -> Result<Passes, Closed> {
-        let (gates, now) = (&self.flow.gates, self.now());
+    pub async fn enter(&self) -> Result<Passes, Closed> {
+        let now = self.now();
         // Statuses and what the provider tells of people change our own rows alone.
         let calls = match self.lane.direction {
             Direction::In => matches!(self.event.kind.as_str(), "message" | "note" | "late-file"),
             Direction::Out => self.event.kind == "reply",
         };
-        let inbox = calls.then(|| gates.enter(self.paced.inbox, None, now)).transpose()?;
+        let inbox = match calls {
+            true => Some(self.flow.enter(self.paced.inbox, None, now).await?),
+            false => None,
+        };
         let sends = calls && self.lane.direction == Direction::Out;
-        let provider = self.paced.provider.filter(|_| sends);
-        let provider = provider.map(|key| gates.enter(key, self.paced.rate, now)).transpose()?;
+        let provider = match self.paced.provider.filter(|_| sends) {
+            Some(key) => Some(self.flow.enter(key, self.paced.rate, now).await?),
+            None => None,
+        };
         Ok(Passes {
             _inbox: inbox,
             _provider: provider,

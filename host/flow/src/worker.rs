@@ -23,7 +23,7 @@ use crate::job::{Job, Stop, Turn};
 use crate::payload::OutPayload;
 use crate::retry::{self, Attempts, Next};
 use crate::schedule::{self, Found, HANDS};
-use crate::{Flow, channels, chores, gates, inbound, outbound, standing, sweep};
+use crate::{Flow, channels, chores, gates, inbound, outbound, sharing, standing, sweep};
 
 /// How often claims are renewed; a third of what the store grants.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -59,7 +59,8 @@ pub async fn run(flow: Arc<Flow>, soft: CancellationToken, hard: CancellationTok
     let chores = chores::run(&flow, &soft);
     let claims = claim_loop(&flow, &held, &mut turns, &soft);
     let beats = heartbeat(&flow, &held, &soft);
-    tokio::join!(chores, claims, beats);
+    let others = sharing::run(&flow, &soft);
+    tokio::join!(chores, claims, beats, others);
     let finished = async { while turns.join_next().await.is_some() {} };
     tokio::select! {
         biased;
@@ -209,6 +210,8 @@ impl Flow {
     pub async fn settle(&self) -> Result<(), StoreError> {
         loop {
             chores::read_again(self).await?;
+            self.tell_others().await;
+            self.hear_others().await?;
             sweep::run_due(self).await;
             let found = schedule::claim(self, &Load::default(), HANDS).await?;
             if found.lanes.is_empty() {
@@ -263,7 +266,7 @@ async fn turn(flow: &Flow, lane: &ClaimedLane, event: &StoredEvent) -> Result<Af
         return homeless(flow, lane, event).await;
     };
     // Held to the end of the turn: the gates are told how it went before it counts as over.
-    let _passes = match job.enter() {
+    let _passes = match job.enter().await {
         Ok(passes) => passes,
         Err(closed) => {
             let wait = gates::jittered(closed.wait, job.flow.chance());
@@ -274,6 +277,7 @@ async fn turn(flow: &Flow, lane: &ClaimedLane, event: &StoredEvent) -> Result<Af
         Direction::In => inbound::forward(&job).await,
         Direction::Out => outbound::forward(&job).await,
     };
+    flow.tell_others().await;
     match result {
         Ok(Turn::Finish { changes, ending }) => {
             standing::recovered(&job, &ending).await;
@@ -336,6 +340,8 @@ async fn stopped(job: &Job<'_>, stop: Stop) -> Result<After, StoreError> {
             failure
         }
     };
+    // A limit or an outage, before the lane is given back: another host may be about to ask.
+    job.flow.tell_others().await;
     let attempts = Attempts {
         failed: job.lane.tries,
         since: job.lane.failing_since,

@@ -4,6 +4,7 @@
 //! thousands of runs. Each call is one transaction between two gates. Several hosts share one [`Memory`];
 //! a claim belongs to a host, and dies with it as a lease does.
 
+mod budgets;
 mod directory;
 mod intake;
 mod keyed;

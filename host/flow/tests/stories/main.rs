@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says so"
 )]
 
+mod budgets;
 mod inward;
 mod outward;
 mod together;

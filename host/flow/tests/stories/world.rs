@@ -290,6 +290,25 @@ pub struct FakeConnector {
 }
 
 impl FakeConnector {
+    fn new(shelf: &Arc<StoreShelf>, rate: Option<f64>) -> Arc<Self> {
+        let mut capabilities = capabilities();
+        capabilities.delivery.per_second = rate;
+        Arc::new(Self {
+            script: Mutex::new(Script {
+                received: VecDeque::new(),
+                by_body: HashMap::new(),
+                sends: VecDeque::new(),
+                fetches: VecDeque::new(),
+                sent: Vec::new(),
+            }),
+            capabilities,
+            secrets: Secrets::default(),
+            inboxes: vec!["intercom".into()],
+            overload: Overload::default(),
+            shelf: Arc::clone(shelf),
+        })
+    }
+
     pub fn script<T>(&self, look: impl FnOnce(&mut Script) -> T) -> T {
         look(&mut self.script.lock().unwrap())
     }
@@ -415,14 +434,27 @@ pub struct World {
     pub other_host: Arc<Flow>,
     pub inbox: Arc<FakeInbox>,
     pub connector: Arc<FakeConnector>,
+    /// The second host's; the first one's again where both have one store.
+    pub other_connector: Arc<FakeConnector>,
     pub clock: ManualClock,
     pub channel: ChannelId,
-    _store: TestStore,
+    pub store: TestStore,
+    _other_store: Option<TestStore>,
 }
 
 impl World {
     pub async fn new() -> Self {
-        let held = TestStore::open().await.unwrap();
+        Self::on(TestStore::open().await.unwrap(), None, None).await
+    }
+
+    /// Two hosts on one PostgreSQL database; `rate`: calls per second of the provider. None: there is no PostgreSQL.
+    pub async fn on_two_hosts(rate: Option<f64>) -> Option<Self> {
+        let store = TestStore::open_postgres().await.unwrap()?;
+        let other = store.beside().await.unwrap();
+        Some(Self::on(store, Some(other), rate).await)
+    }
+
+    async fn on(held: TestStore, other: Option<TestStore>, rate: Option<f64>) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(held.clock.clone());
         let ids = Arc::new(IdSource::new().unwrap());
         let store: Arc<dyn Store> = held.store.clone();
@@ -434,24 +466,11 @@ impl World {
             link: Arc::new(|id: MediaId| format!("https://bridge.example/media/{id}")),
         });
         let inbox = Arc::new(FakeInbox::default());
-        let connector = Arc::new(FakeConnector {
-            script: Mutex::new(Script {
-                received: VecDeque::new(),
-                by_body: HashMap::new(),
-                sends: VecDeque::new(),
-                fetches: VecDeque::new(),
-                sent: Vec::new(),
-            }),
-            capabilities: capabilities(),
-            secrets: Secrets::default(),
-            inboxes: vec!["intercom".into()],
-            overload: Overload::default(),
-            shelf: Arc::clone(&shelf),
-        });
+        let connector = FakeConnector::new(&shelf, rate);
         let platform: Arc<dyn Inbox> = inbox.clone();
-        let parts = || FlowParts {
-            store: Arc::clone(&store),
-            catalog: Arc::new(OneConnector(Arc::clone(&connector))),
+        let parts = |store: &Arc<dyn Store>, connector: &Arc<FakeConnector>| FlowParts {
+            store: Arc::clone(store),
+            catalog: Arc::new(OneConnector(Arc::clone(connector))),
             inboxes: HashMap::from([(Platform::Intercom, Arc::clone(&platform))]),
             shelf: shelf.clone(),
             clock: Arc::clone(&clock),
@@ -461,20 +480,31 @@ impl World {
             public_url: "https://bridge.example".into(),
             resend_link: Arc::new(|attempt| format!("https://bridge.example/resend/{attempt}")),
         };
-        let flow = Flow::open(parts()).await.unwrap();
+        let flow = Flow::open(parts(&store, &connector)).await.unwrap();
         let token = Secret::new("token".into());
         let workspace = workspaces::connect(&flow, Platform::Intercom, token).await.unwrap();
         let channel = channels::connect(&flow, line(workspace.id)).await.unwrap().id;
         // Nothing in memory is shared with the first but what stands for the network and the database.
-        let other_host = Flow::open(parts()).await.unwrap();
+        let (other_host, other_connector) = match &other {
+            Some(other) => {
+                let (store, connector) = (other.store.clone() as Arc<dyn Store>, FakeConnector::new(&shelf, rate));
+                (Flow::open(parts(&store, &connector)).await.unwrap(), connector)
+            }
+            None => (
+                Flow::open(parts(&store, &connector)).await.unwrap(),
+                Arc::clone(&connector),
+            ),
+        };
         Self {
             flow,
             other_host,
             inbox,
             connector,
+            other_connector,
             clock: held.clock.clone(),
             channel,
-            _store: held,
+            store: held,
+            _other_store: other,
         }
     }
 
