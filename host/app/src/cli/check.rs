@@ -1,10 +1,13 @@
-//! `mantle check`: the configuration and every connector in it, without starting anything.
+//! `mantle check`: the configuration, every connector in it and the way to a shared database, without starting
+//! anything.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use mantle_model::clock::SystemClock;
+use mantle_store::Database;
+use mantle_store::database::examine;
 use mantle_web::api::plugins::PluginBody;
 use serde_json::json;
 
@@ -25,9 +28,15 @@ pub(super) async fn run(file: &Path, output: &Output) -> Result<bool> {
         }
     };
     let plugins = load(&config).await?;
-    let fine = plugins.iter().all(|plugin| plugin.state != "refused");
+    let loaded = plugins.iter().all(|plugin| plugin.state != "refused");
     let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
-    let problems: Vec<&str> = plugins.iter().filter_map(|plugin| plugin.reason.as_deref()).collect();
+    let mut problems: Vec<String> = plugins.iter().filter_map(|plugin| plugin.reason.clone()).collect();
+    if let Database::Postgres(address) = &config.fixed.database
+        && let Err(error) = examine::reach(address).await
+    {
+        problems.push(format!("{}: `database.url`: {error}.", file.display()));
+    }
+    let fine = loaded && problems.is_empty();
 
     let mut page = format!(
         "{}: read.\n  listens at   {}\n  public url   {}\n  database     {}\n  data folder  {}\n\n",

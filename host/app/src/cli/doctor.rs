@@ -1,6 +1,9 @@
 //! `mantle doctor`: what usually is the matter, looked at one by one.
 //!
-//! The disk, rights, clock and reachability are looked at from here; tokens and channels through the running host.
+//! The disk, rights, clock and reachability are looked at from here, and the server of a shared database; tokens and
+//! channels through the running host.
+
+mod postgres;
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -10,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Result;
 use http::Method;
 use mantle_egress::{Body, Request};
+use mantle_store::Database;
 use serde_json::{Value, json};
 use url::Url;
 
@@ -52,6 +56,10 @@ pub(super) async fn run(common: &Common, output: &Output) -> Result<bool> {
     output.progress("Looking at the disk …");
     findings.extend(disk(&config));
     findings.extend(rights(&config));
+    if let Database::Postgres(address) = &config.fixed.database {
+        output.progress("Looking at the database …");
+        findings.extend(postgres::findings(address).await);
+    }
     output.progress("Looking at the public address and the clock …");
     findings.extend(public_address(&config).await);
     output.progress("Asking the running host …");

@@ -243,6 +243,7 @@ fn folder_is_open(folder: &Path) -> String {
 
 /// The address may hold a password, and may then be kept elsewhere like any secret.
 fn database(document: &Document<'_>, section: &Section<'_, '_, '_>, data_dir: &Path) -> Option<Database> {
+    let pooler = section.boolean("transaction_pooler").unwrap_or_default();
     let Some(value) = section.value("url") else {
         return Some(Database::Sqlite(data_dir.join("mantle.db")));
     };
@@ -259,6 +260,10 @@ fn database(document: &Document<'_>, section: &Section<'_, '_, '_>, data_dir: &P
         Ok(Database::Sqlite(_)) if text.contains('?') => {
             Err("It names a file with parameters; leave out the question mark and what follows.".to_owned())
         }
+        Ok(Database::Sqlite(_)) if pooler => {
+            Err("It names a file, and no pooler stands before that; leave out `transaction_pooler`.".to_owned())
+        }
+        Ok(Database::Postgres(address)) if pooler => Ok(Database::Postgres(address.through_transaction_pooler())),
         Ok(Database::Sqlite(path)) => Ok(Database::Sqlite(document.path(&path.to_string_lossy()))),
         Ok(postgres) => Ok(postgres),
         Err(error) => Err(format!("{error}.")),
