@@ -4,6 +4,8 @@
 //! here looks into the host but for waiting until its work is done. Nothing sleeps for a guess: the world rings when
 //! something changes, and the store tells what is left to do.
 
+pub mod database;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -17,6 +19,7 @@ use mantle_model::clock::{ManualClock, Time};
 use mantle_model::secret::Secret;
 use mantle_store::lanes::Lanes;
 use mantle_store::ledger::Ledger;
+use mantle_store::testing::cluster::TestDatabase;
 use mantle_world::intercom::{self, Conversation, Teammate, Workspace};
 use mantle_world::{World, telegram, twilio, whatsapp};
 use serde_json::{Value, json};
@@ -39,6 +42,8 @@ pub struct Bridge {
     pub world: World,
     pub clock: ManualClock,
     folder: TempDir,
+    /// None: a file in the folder.
+    pub postgres: Option<TestDatabase>,
     host: Option<Running>,
     /// Added to `plugins.toml` as it is.
     extra: String,
@@ -70,6 +75,7 @@ impl Bridge {
             world,
             clock: ManualClock::at(START),
             folder: tempfile::Builder::new().prefix("mantle-it-").tempdir()?,
+            postgres: database::fresh().await?,
             host: None,
             extra: extra.to_owned(),
             cut_off: None,
@@ -132,9 +138,13 @@ impl Bridge {
 
     async fn configuration(&self) -> Result<String> {
         let folder = components().await?;
+        let database = match &self.postgres {
+            Some(postgres) => postgres.url.as_str(),
+            None => "sqlite:data/mantle.db",
+        };
         let mut text = format!(
             "[server]\nlisten = \"127.0.0.1:0\"\npublic_url = \"{PUBLIC_URL}\"\ndata_dir = \"data\"\n\
-             [database]\nurl = \"sqlite:data/mantle.db\"\n[secrets]\nkey_file = \"data/secret.key\"\n\
+             [database]\nurl = \"{database}\"\n[secrets]\nkey_file = \"data/secret.key\"\n\
              [inbox.intercom]\nclient_secret = \"{}\"\n",
             self.world.intercom.client_secret()
         );

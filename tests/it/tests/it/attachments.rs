@@ -92,7 +92,7 @@ fn same(found: &[File], sent: &[File]) {
 }
 
 mod addresses;
-mod inward;
+pub mod inward;
 mod outward;
 
 fn kinds(files: &[File]) -> Vec<(String, String, usize)> {

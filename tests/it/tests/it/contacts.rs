@@ -178,7 +178,7 @@ async fn ct_4_a_stranger_becomes_one_lead_with_name_and_phone_or_attributes() ->
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ct_4_first_messages_at_once_make_one_lead_though_the_index_lags() -> Result<()> {
+pub async fn ct_4_first_messages_at_once_make_one_lead_though_the_index_lags() -> Result<()> {
     let (bridge, _) = Bridge::with_telegram().await?;
     bridge.workspace().index_lag(Duration::from_secs(3600));
     let customer = bridge.telegram_customer(5_550_001_234);
@@ -195,7 +195,7 @@ async fn ct_4_first_messages_at_once_make_one_lead_though_the_index_lags() -> Re
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ct_4_in_4_two_channels_at_once_make_one_lead_though_the_index_lags() -> Result<()> {
+pub async fn ct_4_in_4_two_channels_at_once_make_one_lead_though_the_index_lags() -> Result<()> {
     let (bridge, _) = Bridge::connected().await?;
     bridge.workspace().index_lag(Duration::from_secs(3600));
     let (whatsapp, sms) = (bridge.whatsapp_customer(WA_ID), bridge.sms_customer(PHONE));
@@ -220,7 +220,7 @@ async fn ct_4_in_4_two_channels_at_once_make_one_lead_though_the_index_lags() ->
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ct_4_a_lead_whose_making_was_not_answered_is_found_before_it_is_made_again() -> Result<()> {
+pub async fn ct_4_a_lead_whose_making_was_not_answered_is_found_before_it_is_made_again() -> Result<()> {
     let (bridge, _) = Bridge::with_telegram().await?;
     bridge.workspace().index_lag(Duration::from_secs(20));
     bridge.world.intercom.faults().next_on("contact", Fault::ResetAfter);
@@ -574,11 +574,11 @@ async fn waits_for_the_search(fault: Fault) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ct_16_a_message_waits_while_the_search_is_out_of_order() -> Result<()> {
+pub async fn ct_16_a_message_waits_while_the_search_is_out_of_order() -> Result<()> {
     waits_for_the_search(Fault::Refuse(503)).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ct_16_a_message_waits_while_the_search_is_limited() -> Result<()> {
+pub async fn ct_16_a_message_waits_while_the_search_is_limited() -> Result<()> {
     waits_for_the_search(Fault::Limit(Some("30".to_owned()))).await
 }

@@ -84,7 +84,7 @@ async fn unknown_at_once(fault: Fault) -> Result<(Bridge, Talk)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn out_10_telegram_a_lost_answer_is_unknown() -> Result<()> {
+pub async fn out_10_telegram_a_lost_answer_is_unknown() -> Result<()> {
     unknown_at_once(Fault::ResetAfter).await.map(drop)
 }
 
@@ -102,7 +102,7 @@ async fn c8_telegram_an_answer_that_is_none_is_unknown() -> Result<()> {
 // Echo: a status names our id.
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn out_10_whatsapp_a_status_in_time_settles_a_lost_answer_without_a_note() -> Result<()> {
+pub async fn out_10_whatsapp_a_status_in_time_settles_a_lost_answer_without_a_note() -> Result<()> {
     let (bridge, talk) = meets(On::WhatsApp, Fault::ResetAfter, "Are you there?").await?;
     talk.reply(&bridge, "<p>Next</p>", &[]).await?;
     pass(&bridge, 2, SECOND * 5).await?;
@@ -126,7 +126,7 @@ async fn out_10_whatsapp_a_status_in_time_settles_a_lost_answer_without_a_note()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn out_10_whatsapp_a_receipt_after_the_note_is_told_once() -> Result<()> {
+pub async fn out_10_whatsapp_a_receipt_after_the_note_is_told_once() -> Result<()> {
     let (bridge, talk) = meets(On::WhatsApp, Fault::GatewayAfter(502), "Are you there?").await?;
     pass(&bridge, 1, SECOND * 29).await?;
     assert_eq!(states(&bridge).await?, ["sending"]);
@@ -214,7 +214,7 @@ async fn c3_sms_a_gateways_fault_makes_no_double_and_no_loss() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c4_sms_a_lost_answer_makes_no_double_and_no_loss() -> Result<()> {
+pub async fn c4_sms_a_lost_answer_makes_no_double_and_no_loss() -> Result<()> {
     settled_by_looking(Fault::ResetAfter).await?;
     settled_by_looking(Fault::Reset).await
 }
@@ -248,7 +248,7 @@ async fn c4_sms_a_list_that_lags_makes_no_double() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn out_10_sms_a_status_settles_what_the_list_does_not_show() -> Result<()> {
+pub async fn out_10_sms_a_status_settles_what_the_list_does_not_show() -> Result<()> {
     let bridge = On::Sms.bridge().await?;
     let talk = On::Sms.talk(&bridge, 5_001).await?;
     let account = account(&bridge);
@@ -291,7 +291,7 @@ async fn two_equal(at: usize, fault: Fault) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c14_sms_two_equal_messages_stay_two_when_the_first_is_in_doubt() -> Result<()> {
+pub async fn c14_sms_two_equal_messages_stay_two_when_the_first_is_in_doubt() -> Result<()> {
     two_equal(0, Fault::ResetAfter).await?;
     two_equal(0, Fault::Reset).await
 }
@@ -319,7 +319,7 @@ async fn out_10_sms_a_provider_that_cannot_be_asked_leaves_it_unknown() -> Resul
 // The link.
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn out_10_the_note_has_a_link_that_sends_once_more_and_once_only() -> Result<()> {
+pub async fn out_10_the_note_has_a_link_that_sends_once_more_and_once_only() -> Result<()> {
     let (bridge, talk) = unknown_at_once(Fault::ResetAfter).await?;
     let address = link_in(&talk.only_note(&bridge)?)?;
     for _ in 0..3 {
@@ -350,7 +350,7 @@ async fn out_10_the_note_has_a_link_that_sends_once_more_and_once_only() -> Resu
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn out_12_each_attempt_that_fails_has_a_link_of_its_own() -> Result<()> {
+pub async fn out_12_each_attempt_that_fails_has_a_link_of_its_own() -> Result<()> {
     let (bridge, talk) = meets(On::Sms, Fault::Refuse(403), "Once more").await?;
     bridge.quiet().await?;
     assert_eq!(states(&bridge).await?, ["failed"]);
@@ -388,7 +388,7 @@ async fn out_10_a_link_ends_after_a_week() -> Result<()> {
 // The pause between two messages to one person.
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn out_9_telegram_one_person_gets_one_message_a_second() -> Result<()> {
+pub async fn out_9_telegram_one_person_gets_one_message_a_second() -> Result<()> {
     let bridge = On::Telegram.bridge().await?;
     let talk = On::Telegram.talk(&bridge, 5_001).await?;
     let neighbour = On::Telegram.talk(&bridge, 5_002).await?;

@@ -48,7 +48,7 @@ async fn a_conversation(bridge: &Bridge, customer: &telegram::Customer) -> Resul
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c16_out_3_replies_written_while_the_route_was_down_are_found_in_order_and_once() -> Result<()> {
+pub async fn c16_out_3_replies_written_while_the_route_was_down_are_found_in_order_and_once() -> Result<()> {
     let (bridge, _) = Bridge::with_telegram().await?;
     let customer = bridge.telegram_customer(5_550_001_234);
     let conversation = a_conversation(&bridge, &customer).await?;
@@ -81,7 +81,7 @@ async fn c16_out_3_replies_written_while_the_route_was_down_are_found_in_order_a
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c16_op_2_replies_written_while_the_host_was_off_are_found_on_start() -> Result<()> {
+pub async fn c16_op_2_replies_written_while_the_host_was_off_are_found_on_start() -> Result<()> {
     let (mut bridge, _) = Bridge::with_telegram().await?;
     let customer = bridge.telegram_customer(5_550_001_234);
     let conversation = a_conversation(&bridge, &customer).await?;
@@ -106,7 +106,7 @@ async fn c16_op_2_replies_written_while_the_host_was_off_are_found_on_start() ->
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c16_out_3_a_lost_reply_is_found_within_five_minutes_in_an_idle_workspace() -> Result<()> {
+pub async fn c16_out_3_a_lost_reply_is_found_within_five_minutes_in_an_idle_workspace() -> Result<()> {
     let (bridge, _) = Bridge::with_telegram().await?;
     let customer = bridge.telegram_customer(5_550_001_234);
     let conversation = a_conversation(&bridge, &customer).await?;

@@ -1,10 +1,10 @@
 //! What customers send (IN).
 
-mod arriving;
+pub mod arriving;
 mod echoes;
 mod kinds;
 mod refused;
-mod repeated;
+pub mod repeated;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;

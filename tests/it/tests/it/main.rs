@@ -13,6 +13,7 @@ mod making;
 mod operations;
 mod outages;
 mod pace;
+mod postgres;
 mod replies;
 mod round_trip;
 mod sandboxed;

@@ -26,7 +26,7 @@ fn looks(bridge: &Bridge) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ct_4_one_user_of_six_bots_is_one_lead_while_the_clock_stands() -> Result<()> {
+pub async fn ct_4_one_user_of_six_bots_is_one_lead_while_the_clock_stands() -> Result<()> {
     let bridge = Bridge::start().await?;
     let workspace = bridge.connect_workspace().await?;
     let tokens: Vec<String> = (0..BOTS)
@@ -88,7 +88,7 @@ async fn one_lead_after(bridge: &Bridge) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ct_4_in_4_a_lost_answer_and_an_index_of_ninety_seconds_make_no_second_lead() -> Result<()> {
+pub async fn ct_4_in_4_a_lost_answer_and_an_index_of_ninety_seconds_make_no_second_lead() -> Result<()> {
     let (bridge, _) = Bridge::connected().await?;
     bridge.workspace().index_lag(Duration::from_secs(90));
     lost_answer(&bridge).await;
@@ -96,7 +96,7 @@ async fn ct_4_in_4_a_lost_answer_and_an_index_of_ninety_seconds_make_no_second_l
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ct_4_in_8_a_lead_whose_maker_was_stopped_is_looked_for_by_everybody() -> Result<()> {
+pub async fn ct_4_in_8_a_lead_whose_maker_was_stopped_is_looked_for_by_everybody() -> Result<()> {
     let (mut bridge, Channels { .. }) = Bridge::connected().await?;
     bridge.workspace().index_lag(Duration::from_secs(90));
     lost_answer(&bridge).await;
@@ -106,7 +106,7 @@ async fn ct_4_in_8_a_lead_whose_maker_was_stopped_is_looked_for_by_everybody() -
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c3_c4_an_opening_of_unknown_outcome_is_looked_for_in_growing_steps_and_made_once() -> Result<()> {
+pub async fn c3_c4_an_opening_of_unknown_outcome_is_looked_for_in_growing_steps_and_made_once() -> Result<()> {
     let (bridge, _) = Bridge::with_telegram().await?;
     bridge.world.intercom.faults().next_on("create", Fault::Refuse(500));
     bridge.telegram_customer(81).writes("Hello").await;
@@ -131,7 +131,7 @@ async fn c3_c4_an_opening_of_unknown_outcome_is_looked_for_in_growing_steps_and_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c1_an_opening_that_was_surely_not_made_is_repeated_as_told_without_a_look() -> Result<()> {
+pub async fn c1_an_opening_that_was_surely_not_made_is_repeated_as_told_without_a_look() -> Result<()> {
     let (bridge, _) = Bridge::with_telegram().await?;
     let limit = Fault::Limit(Some("3".to_owned()));
     bridge.world.intercom.faults().next_on("create", limit);

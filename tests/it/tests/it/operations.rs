@@ -1,15 +1,22 @@
 //! What operators do: dead letters put in line again, hooks read again, old things let go, backup and restore.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use http::Method;
 use mantle_flow::upkeep::{self, Retention};
 use mantle_it::{Bridge, text};
-use mantle_model::clock::Clock;
+use mantle_model::clock::{Clock, Time};
+use mantle_model::ids::IdSource;
+use mantle_store::StoreConfig;
 use mantle_store::backup::{self, Places};
+use mantle_store::database::SqlStore;
 use mantle_store::seal::Key;
+use mantle_store::testing::cluster;
+use mantle_store::upkeep::{Restored, Upkeep};
 use mantle_world::Fault;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -58,7 +65,7 @@ fn told(bridge: &Bridge) -> BTreeMap<String, Vec<String>> {
 
 /// P5 with 300 instead of 1,000 dead letters, on 20 lanes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p_5_th_9_dead_letters_are_replayed_in_order_once_while_new_ones_flow() -> Result<()> {
+pub async fn p_5_th_9_dead_letters_are_replayed_in_order_once_while_new_ones_flow() -> Result<()> {
     const CUSTOMERS: i64 = 20;
     const EACH: usize = 15;
     let (bridge, _) = Bridge::with_telegram().await?;
@@ -126,7 +133,7 @@ async fn p_5_th_9_dead_letters_are_replayed_in_order_once_while_new_ones_flow() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p_5_p_6_parked_hooks_block_nobody_and_are_read_again_when_the_connector_is_back() -> Result<()> {
+pub async fn p_5_p_6_parked_hooks_block_nobody_and_are_read_again_when_the_connector_is_back() -> Result<()> {
     let (bridge, channels) = Bridge::connected().await?;
     let file = bridge.folder().join("plugins.toml");
     let whole = std::fs::read_to_string(&file)?;
@@ -237,24 +244,67 @@ fn places(bridge: &Bridge) -> Places {
     }
 }
 
-/// The data folder is lost; what the backup holds is put in its place, and the host starts on it.
-async fn lose_and_restore(bridge: &mut Bridge, archive: &std::path::Path) -> Result<()> {
+/// A backup in this file, made at this moment.
+struct Backup(PathBuf, Time);
+
+/// Made while the host works: by `mantle backup`'s means on SQLite, by `pg_dump` on PostgreSQL.
+async fn back_up(bridge: &Bridge) -> Result<Backup> {
+    let now = bridge.clock.now();
+    let archive = bridge.folder().join("backup.mantle");
+    if let Some(postgres) = bridge.postgres.clone() {
+        let cluster = cluster::shared()?.context("it has a database on it")?;
+        let to = archive.clone();
+        tokio::task::spawn_blocking(move || cluster.dump(&postgres, &to)).await??;
+    } else {
+        let secrets = Key::load(&bridge.folder().join("data/secret.key"))?;
+        backup::make(&places(bridge), &archive, (&secrets, None), now, &|_, _, _| ()).await?;
+    }
+    Ok(Backup(archive, now))
+}
+
+/// The data folder or the server is lost; what the backup holds is put in its place, and the host starts on it.
+async fn lose_and_restore(bridge: &mut Bridge, Backup(archive, taken_at): &Backup) -> Result<()> {
     bridge.stop().await;
     let places = places(bridge);
+    std::fs::remove_dir_all(places.data_dir.join("media"))?;
+    let now = bridge.clock.now();
+    if bridge.postgres.is_some() {
+        let cluster = cluster::shared()?.context("it had a database on it")?;
+        bridge.postgres = Some(cluster.put_back(archive).await?);
+        return reconciling(bridge, *taken_at).await;
+    }
     for name in ["mantle.db", "mantle.db-wal", "mantle.db-shm", "mantle.lock"] {
         match std::fs::remove_file(places.data_dir.join(name)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
         }
     }
-    std::fs::remove_dir_all(places.data_dir.join("media"))?;
-    let now = bridge.clock.now();
     backup::restore(archive, &places, None, now, &|_, _, _| ()).await?;
     bridge.restart().await
 }
 
+/// What `mantle restore --reconcile` does, and a start.
+async fn reconciling(bridge: &mut Bridge, taken_at: Time) -> Result<()> {
+    let postgres = bridge.postgres.as_ref().context("a database")?;
+    let data_dir = bridge.folder().join("data");
+    let store = SqlStore::open(StoreConfig {
+        database: postgres.database.clone(),
+        key: Key::load(&data_dir.join("secret.key"))?,
+        data_dir,
+        clock: Arc::new(bridge.clock.clone()),
+        ids: Arc::new(IdSource::new()?),
+    });
+    let restored = Restored {
+        taken_at,
+        restored_at: bridge.clock.now(),
+        reconciled: false,
+    };
+    store.await?.set_restored(restored).await?;
+    bridge.restart().await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_16_op_4_a_backup_under_load_comes_back_without_doubles_or_losses() -> Result<()> {
+pub async fn a_16_op_4_a_backup_under_load_comes_back_without_doubles_or_losses() -> Result<()> {
     const CUSTOMERS: i64 = 8;
     let (mut bridge, _) = Bridge::with_telegram().await?;
     let customers: Vec<_> = (1..=CUSTOMERS).map(|id| bridge.telegram_customer(id)).collect();
@@ -264,9 +314,6 @@ async fn a_16_op_4_a_backup_under_load_comes_back_without_doubles_or_losses() ->
     bridge.quiet().await?;
     // Intercom is away, so that the backup finds much that waits, of known people and of new ones.
     bridge.world.intercom.faults().always(Fault::Refuse(503));
-    let archive = bridge.folder().join("backup.mantle");
-    let secrets = Key::load(&bridge.folder().join("data/secret.key"))?;
-    let now = bridge.clock.now();
     let writing = async {
         for step in 0..6 {
             for (number, customer) in customers.iter().enumerate() {
@@ -281,10 +328,8 @@ async fn a_16_op_4_a_backup_under_load_comes_back_without_doubles_or_losses() ->
             assert!(customer.writes("meanwhile").await.delivered.is_good());
         }
     };
-    let there = places(&bridge);
-    let quiet: backup::Progress<'_> = &|_, _, _| ();
-    let (made, ()) = tokio::join!(backup::make(&there, &archive, (&secrets, None), now, quiet), more);
-    made?;
+    let (made, ()) = tokio::join!(back_up(&bridge), more);
+    let backup = made?;
 
     // The host runs on and works what the backup shows as waiting.
     bridge.world.intercom.faults().clear();
@@ -301,7 +346,7 @@ async fn a_16_op_4_a_backup_under_load_comes_back_without_doubles_or_losses() ->
         "all has arrived: {before:?}"
     );
 
-    lose_and_restore(&mut bridge, &archive).await?;
+    lose_and_restore(&mut bridge, &backup).await?;
     for _ in 0..120 {
         if bridge.at_rest().await? == 0 {
             break;
@@ -326,7 +371,7 @@ async fn a_16_op_4_a_backup_under_load_comes_back_without_doubles_or_losses() ->
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_16_replies_that_may_have_been_sent_are_asked_about_and_not_sent_again() -> Result<()> {
+pub async fn a_16_replies_that_may_have_been_sent_are_asked_about_and_not_sent_again() -> Result<()> {
     let (mut bridge, _) = Bridge::with_telegram().await?;
     let customer = bridge.telegram_customer(5_550_001_234);
     customer.writes("hello").await;
@@ -342,10 +387,7 @@ async fn a_16_replies_that_may_have_been_sent_are_asked_about_and_not_sent_again
     let told = teammate.replies(&conversation.id, "<p>waiting reply</p>", &[]).await;
     assert!(told.delivered.is_some_and(|delivered| delivered.is_good()));
     bridge.at_rest().await?;
-    let archive = bridge.folder().join("backup.mantle");
-    let secrets = Key::load(&bridge.folder().join("data/secret.key"))?;
-    let now = bridge.clock.now();
-    backup::make(&places(&bridge), &archive, (&secrets, None), now, &|_, _, _| ()).await?;
+    let backup = back_up(&bridge).await?;
     bridge.world.telegram.faults().clear();
     bridge.advance(Duration::from_secs(120));
     bridge.calm().await?;
@@ -355,7 +397,7 @@ async fn a_16_replies_that_may_have_been_sent_are_asked_about_and_not_sent_again
     };
     assert_eq!(got(&bridge), ["waiting reply"], "the old host sent it after the backup");
 
-    lose_and_restore(&mut bridge, &archive).await?;
+    lose_and_restore(&mut bridge, &backup).await?;
     bridge.calm().await?;
     bridge.advance(Duration::from_secs(120));
     bridge.calm().await?;

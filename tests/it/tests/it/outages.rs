@@ -72,11 +72,11 @@ async fn an_hour_of(fault: Fault) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_12_an_hour_without_the_inbox_loses_nothing() -> Result<()> {
+pub async fn in_12_an_hour_without_the_inbox_loses_nothing() -> Result<()> {
     an_hour_of(Fault::Refuse(503)).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_12_an_hour_of_rate_limits_loses_nothing() -> Result<()> {
+pub async fn in_12_an_hour_of_rate_limits_loses_nothing() -> Result<()> {
     an_hour_of(Fault::Limit(Some("60".to_owned()))).await
 }

@@ -53,12 +53,12 @@ async fn account_limit(retry_after: Option<&str>, held: Duration) -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c1_a_limit_in_seconds_holds_the_whole_account() -> Result<()> {
+pub async fn c1_a_limit_in_seconds_holds_the_whole_account() -> Result<()> {
     account_limit(Some("17"), Duration::from_secs(17)).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c1_a_limit_by_date_holds_the_whole_workspace() -> Result<()> {
+pub async fn c1_a_limit_by_date_holds_the_whole_workspace() -> Result<()> {
     let (bridge, _) = Bridge::with_telegram().await?;
     let until = Fault::Limit(Some("Fri, 20 Nov 2026 14:00:30 GMT".to_owned()));
     bridge.world.intercom.faults().next_on("search", until);
@@ -102,7 +102,7 @@ async fn c1_an_absurd_limit_is_believed_for_six_hours() -> Result<()> {
 
 /// A dozen customers on one channel, each with two messages, while every call to the inbox fails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c2_ten_minutes_of_errors_cost_one_probe_a_wait_and_no_order() -> Result<()> {
+pub async fn c2_ten_minutes_of_errors_cost_one_probe_a_wait_and_no_order() -> Result<()> {
     const CUSTOMERS: i64 = 12;
     let (bridge, channel) = Bridge::with_telegram().await?;
     bridge.world.intercom.faults().always(Fault::Refuse(500));
@@ -162,7 +162,7 @@ async fn shown(bridge: &Bridge, workspace: &str) -> Result<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ws_7_c11_a_revoked_token_parks_the_workspace_until_a_new_one_comes() -> Result<()> {
+pub async fn ws_7_c11_a_revoked_token_parks_the_workspace_until_a_new_one_comes() -> Result<()> {
     let (bridge, channels) = Bridge::connected().await?;
     let customers: Vec<_> = (0..10).map(|who| bridge.telegram_customer(7_000 + who)).collect();
     bridge.workspace().revoke_token();
@@ -234,7 +234,7 @@ async fn ws_7_timeouts_are_no_lost_token() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn th_9_after_two_days_a_message_is_dead_with_an_alarm_and_a_replay_posts_once() -> Result<()> {
+pub async fn th_9_after_two_days_a_message_is_dead_with_an_alarm_and_a_replay_posts_once() -> Result<()> {
     let (bridge, channel) = Bridge::with_telegram().await?;
     let customer = bridge.telegram_customer(7_000);
     bridge.world.intercom.faults().always(Fault::Refuse(503));
@@ -298,17 +298,17 @@ async fn lookup_fails(fault: Fault) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ct_16_a_failing_lookup_makes_nobody() -> Result<()> {
+pub async fn ct_16_a_failing_lookup_makes_nobody() -> Result<()> {
     lookup_fails(Fault::Refuse(503)).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ct_16_a_limited_lookup_makes_nobody() -> Result<()> {
+pub async fn ct_16_a_limited_lookup_makes_nobody() -> Result<()> {
     lookup_fails(Fault::Limit(Some("20".to_owned()))).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn c19_p18_shuffled_statuses_never_go_backwards() -> Result<()> {
+pub async fn c19_p18_shuffled_statuses_never_go_backwards() -> Result<()> {
     let bridge = On::WhatsApp.bridge().await?;
     let number = bridge.world.whatsapp.number(whatsapp::PHONE_NUMBER_ID);
     number.reports_statuses(false);

@@ -164,9 +164,9 @@ async fn replay_last(bridge: &Bridge) -> Result<(u16, Value)> {
     bridge.api(Method::POST, &path, Some(&json!({}))).await
 }
 
-mod outcomes;
-mod refusals;
-mod sending;
+pub mod outcomes;
+pub mod refusals;
+pub mod sending;
 mod words;
 
 /// Lets so much time pass in steps, with everything done that is due at each.

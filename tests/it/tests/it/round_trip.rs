@@ -5,7 +5,7 @@ use mantle_it::Bridge;
 use mantle_world::samples;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_1_out_1_a_text_crosses_both_ways() -> Result<()> {
+pub async fn in_1_out_1_a_text_crosses_both_ways() -> Result<()> {
     let (bridge, _) = Bridge::with_telegram().await?;
     let customer = bridge.telegram_customer(5_550_001_234);
     let words = "Hello 👋\nשלום  <b>& so on</b>";

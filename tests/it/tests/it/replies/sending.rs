@@ -78,7 +78,7 @@ async fn out_2_nothing_but_words_for_the_customer_is_sent() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn out_3_a_webhook_told_twice_or_late_sends_once() -> Result<()> {
+pub async fn out_3_a_webhook_told_twice_or_late_sends_once() -> Result<()> {
     let mut bridge = On::Telegram.bridge().await?;
     let talk = On::Telegram.talk(&bridge, 5_001).await?;
     bridge.world.intercom.webhooks().twice(true);
@@ -106,7 +106,7 @@ async fn out_3_a_webhook_told_twice_or_late_sends_once() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn out_3_shuffled_webhooks_send_each_reply_once() -> Result<()> {
+pub async fn out_3_shuffled_webhooks_send_each_reply_once() -> Result<()> {
     let bridge = On::Telegram.bridge().await?;
     let talk = On::Telegram.talk(&bridge, 5_001).await?;
     for (round, order) in [Order::Reversed, Order::AtOnce].into_iter().enumerate() {
@@ -142,17 +142,17 @@ async fn slow_file_between_texts(on: On, slow: &str) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn out_8_telegram_keeps_the_order_behind_a_slow_upload() -> Result<()> {
+pub async fn out_8_telegram_keeps_the_order_behind_a_slow_upload() -> Result<()> {
     slow_file_between_texts(On::Telegram, "sendDocument").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn out_8_whatsapp_keeps_the_order_behind_a_slow_upload() -> Result<()> {
+pub async fn out_8_whatsapp_keeps_the_order_behind_a_slow_upload() -> Result<()> {
     slow_file_between_texts(On::WhatsApp, "media").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn out_8_sms_keeps_the_order_behind_a_slow_send() -> Result<()> {
+pub async fn out_8_sms_keeps_the_order_behind_a_slow_send() -> Result<()> {
     let bridge = On::Sms.bridge().await?;
     let talk = On::Sms.talk(&bridge, 5_001).await?;
     for _ in 0..2 {
