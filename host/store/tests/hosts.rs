@@ -10,6 +10,7 @@ use mantle_model::clock::Clock;
 use mantle_model::ids::{ChannelId, MediaId};
 use mantle_model::inbound::{Alias, AliasKind};
 use mantle_store::database::SqlStore;
+use mantle_store::database::examine::examine;
 use mantle_store::directory::Directory;
 use mantle_store::intake::{AcceptedEvent, Direction, Intake, LaneKey, NewEvent};
 use mantle_store::keyed::{Keyed, MediaRow};
@@ -17,6 +18,7 @@ use mantle_store::lanes::{Change, ClaimedLane, Ending, Lanes};
 use mantle_store::ledger::Ledger;
 use mantle_store::testing::cluster::Cluster;
 use mantle_store::testing::{START, TestStore};
+use mantle_store::upkeep::{Figures, Upkeep};
 use mantle_store::{Database, StoreError};
 
 const CHANNEL: ChannelId = ChannelId(11);
@@ -369,4 +371,37 @@ async fn synchronous_commit_off_is_overruled_for_what_hosts_write() {
         postgres.run("delete from control").await.unwrap();
     }
     panic!("nothing was ever lost: the control shows nothing");
+}
+
+#[tokio::test]
+async fn b9_a_transaction_that_nobody_ends_is_a_figure_and_named() {
+    let Some(host) = TestStore::open_postgres().await.unwrap() else {
+        return;
+    };
+    let postgres = host.postgres.as_ref().unwrap();
+    let lingering = postgres.linger().await.unwrap();
+    let open = |figures: Figures| figures.oldest_transaction.unwrap_or_default();
+    let mut age = Duration::ZERO;
+    // It ages by the server's clock, and not before it has begun.
+    while age < Duration::from_millis(20) {
+        age = open(host.store.figures(host.clock.now()).await.unwrap());
+    }
+    let Database::Postgres(address) = &postgres.database else {
+        panic!("it is on PostgreSQL");
+    };
+    let (_, who) = examine(address).await.unwrap().oldest_transaction.unwrap();
+    assert!(who.contains("a report") && who.contains("idle in transaction"), "{who}");
+    drop(lingering);
+    while open(host.store.figures(host.clock.now()).await.unwrap()) >= age {}
+}
+
+#[tokio::test]
+async fn b9_tables_whose_rows_change_all_the_time_are_cleaned_up_by_rules_of_their_own() {
+    let Some(host) = TestStore::open_postgres().await.unwrap() else {
+        return;
+    };
+    let postgres = host.postgres.as_ref().unwrap();
+    let cared = "select 1 from pg_class where relname in ('lane', 'bucket', 'host', 'kv', 'effect', 'event', 'receipt') \
+                 and reloptions::text like '%autovacuum_vacuum_%'";
+    assert_eq!(postgres.run(cared).await.unwrap(), 7);
 }

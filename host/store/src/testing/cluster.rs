@@ -408,6 +408,19 @@ impl TestDatabase {
         let options: PgConnectOptions = self.url.parse()?;
         Ok(Session(options.disable_statement_logging().connect().await?))
     }
+
+    /// A session that has read and does not end its transaction: a forgotten shell, a report.
+    ///
+    /// # Errors
+    /// The server refuses it.
+    pub async fn linger(&self) -> Result<Lingering, StoreError> {
+        let options: PgConnectOptions = self.url.parse()?;
+        let mut connection = options.application_name("a report").connect().await?;
+        connection
+            .execute("begin isolation level repeatable read; select count(*) from event")
+            .await?;
+        Ok(Lingering(connection))
+    }
 }
 
 /// Somebody else at the database.
@@ -421,3 +434,7 @@ impl Session {
         Ok(self.0.execute(statement).await?.rows_affected())
     }
 }
+
+/// An open transaction; ends when dropped.
+#[derive(Debug)]
+pub struct Lingering(#[expect(dead_code, reason = "held for its drop")] PgConnection);
