@@ -45,7 +45,6 @@ once_more! {
     pace::ct_16_a_limited_lookup_makes_nobody,
     pace::c19_p18_shuffled_statuses_never_go_backwards,
     pace::ws_7_c11_a_revoked_token_parks_the_workspace_until_a_new_one_comes,
-    operations::p_5_th_9_dead_letters_are_replayed_in_order_once_while_new_ones_flow,
     operations::p_5_p_6_parked_hooks_block_nobody_and_are_read_again_when_the_connector_is_back,
     operations::a_16_op_4_a_backup_under_load_comes_back_without_doubles_or_losses,
     operations::a_16_replies_that_may_have_been_sent_are_asked_about_and_not_sent_again,
