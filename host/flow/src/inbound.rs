@@ -5,6 +5,7 @@
 //! but a count.
 
 mod account;
+mod buffer;
 mod compose;
 mod contact;
 mod customer;
@@ -369,7 +370,7 @@ async fn reading(flow: &Flow, channel: &Arc<Channel>, hook: &Hook, tries: u32) -
     }
 }
 
-fn failure_word(error: &CallError) -> &'static str {
+pub(crate) fn failure_word(error: &CallError) -> &'static str {
     match error {
         CallError::Provider(_) | CallError::Field { .. } => "refused",
         CallError::Malformed(_) => "malformed",

@@ -13,6 +13,7 @@ mod gaps;
 mod html;
 mod pace;
 mod phone;
+mod quiet;
 mod region;
 mod reply;
 mod trail;
@@ -40,7 +41,7 @@ use voice::OperatorCache;
 
 use crate::{
     Access, Changed, ChannelLabel, Contact, ContactMatch, Fetched, Inbox, InboxError, InboxEvent, Opened, Operator,
-    Part, Profile, ReplyFile, Trail, Upload, Voice, Written,
+    Part, Profile, Quiet, ReplyFile, Trail, Upload, Voice, Written,
 };
 
 /// A client secret that was replaced proves the webhooks that were on their way, for as long as one of a channel does.
@@ -173,6 +174,10 @@ impl Inbox for Intercom {
 
     async fn append(&self, access: &Access, conversation: &str, part: Part<'_>) -> Result<Option<String>, InboxError> {
         self.api.append(access, conversation, part).await
+    }
+
+    async fn quiet_since(&self, access: &Access, conversation: &str) -> Result<Quiet, InboxError> {
+        Ok(quiet::of(&self.api.read_conversation(access, conversation).await?))
     }
 
     async fn note(

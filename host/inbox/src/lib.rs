@@ -184,6 +184,17 @@ pub struct Reply {
     pub text: RichText,
     pub attachments: Vec<ReplyFile>,
     pub at: Time,
+    /// What the team, or a bot, wrote to the customer before it in the conversation, oldest first.
+    pub earlier: Vec<Spoken>,
+}
+
+/// Words of the team among others of a conversation, as a webhook tells them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spoken {
+    pub part: String,
+    pub author: Author,
+    pub text: String,
+    pub at: Time,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,6 +205,15 @@ pub struct ReplyFile {
     /// Claimed, not proven.
     pub content_type: Option<String>,
     pub bytes: Option<u64>,
+}
+
+/// Since when a conversation is at rest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quiet {
+    /// None: it is open, or comes back by itself.
+    pub closed_at: Option<Time>,
+    /// When somebody last wrote in it that the customer can read, or the customer did.
+    pub spoken_at: Option<Time>,
 }
 
 /// The answer to a search for a part in a conversation.
@@ -290,6 +310,9 @@ pub trait Inbox: Send + Sync {
 
     /// A further message of the customer. Reopens a closed conversation. Answers with the part's id.
     async fn append(&self, access: &Access, conversation: &str, part: Part<'_>) -> Result<Option<String>, InboxError>;
+
+    /// Since when the conversation is at rest.
+    async fn quiet_since(&self, access: &Access, conversation: &str) -> Result<Quiet, InboxError>;
 
     /// An internal note; `html` is ours and escaped.
     async fn note(&self, access: &Access, conversation: &str, voice: &Voice, html: &str)

@@ -43,6 +43,31 @@ pub struct WorkspaceSettings {
     pub tag_conversations: bool,
     /// A conversation is followed by a new one at this many parts.
     pub parts_max: u32,
+    /// A customer who writes so many seconds after their conversation came to rest begins a new one; None: never.
+    /// Left out of the row while nobody sets it, so that the release before this one can read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_conversation_after: Option<u32>,
+    /// What "came to rest" means.
+    #[serde(skip_serializing_if = "Rest::is_default")]
+    pub new_conversation_measure: Rest,
+}
+
+/// From when on a conversation counts as at rest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rest {
+    /// Since it was closed; one that is open is never at rest.
+    #[default]
+    SinceClosed,
+    /// Since anybody wrote in it, closed or not.
+    SinceLastMessage,
+}
+
+impl Rest {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Default for WorkspaceSettings {
@@ -53,6 +78,8 @@ impl Default for WorkspaceSettings {
             send_bot_replies: true,
             tag_conversations: false,
             parts_max: 450,
+            new_conversation_after: None,
+            new_conversation_measure: Rest::default(),
         }
     }
 }
@@ -111,11 +138,33 @@ pub enum Signature {
     Name,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ChannelSettings {
     pub groups: GroupPolicy,
     pub signature: Signature,
+    /// So many seconds after it was written a reply is not sent any more if the channel is away, or was away until
+    /// then. Left out of the row while nobody changes it, so that the release before this one can read it.
+    #[serde(skip_serializing_if = "is_held_for_default")]
+    pub held_for: u32,
+}
+
+/// Half an hour: what comes later the customer would not understand.
+const HELD_FOR_DEFAULT: u32 = 30 * 60;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out a reference")]
+fn is_held_for_default(seconds: &u32) -> bool {
+    *seconds == HELD_FOR_DEFAULT
+}
+
+impl Default for ChannelSettings {
+    fn default() -> Self {
+        Self {
+            groups: GroupPolicy::default(),
+            signature: Signature::default(),
+            held_for: HELD_FOR_DEFAULT,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]

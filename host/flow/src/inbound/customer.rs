@@ -1,5 +1,6 @@
 //! A customer's message into its conversation: the contact, the conversation, the part.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mantle_inbox::InboxError;
@@ -15,7 +16,7 @@ use super::compose::{self, Surroundings};
 use super::contact::{self, Ensured};
 use super::media::{self, Gathered};
 use super::part::{self, Draft};
-use super::{echo, telling};
+use super::{buffer, echo, telling};
 use crate::job::{Job, Stop, Turn};
 use crate::making;
 use crate::note;
@@ -31,8 +32,8 @@ const LATE_AFTER: Duration = Duration::from_secs(60);
 const RELINKS_MAX: u32 = 3;
 /// The effect that counts how often the conversation was not there.
 const GONE_STEP: &str = "gone";
-const OPEN_STEP: &str = "conversation";
-const PART_STEP: &str = "part:0";
+pub(super) const OPEN_STEP: &str = "conversation";
+pub(super) const PART_STEP: &str = "part:0";
 const FILES_STEP: &str = "part:1";
 
 pub(super) async fn forward(job: &Job<'_>, message: &Message) -> Result<Turn, Stop> {
@@ -63,6 +64,7 @@ async fn deliver(job: &Job<'_>, message: &Message) -> Result<Turn, Stop> {
     let mut gathered = media::gather(job, message).await?;
     let message = &*telling::told(job, message, &gathered).await;
     let mut anew = gone_times(job) >= GONE_TRIES;
+    let opened = AtomicBool::new(opened_before(job));
     for _ in 0..RELINKS_MAX {
         let identity = job.identity().await?;
         let placed = match contact::ensure(job, &identity).await {
@@ -73,6 +75,7 @@ async fn deliver(job: &Job<'_>, message: &Message) -> Result<Turn, Stop> {
                     identity,
                     contact,
                     anew,
+                    opened: &opened,
                 };
                 let placed = place(job, message, &at, &mut gathered).await;
                 // With the conversation there the note waits for nothing.
@@ -103,16 +106,28 @@ async fn relink(job: &Job<'_>, into: Option<&str>) -> Result<(), Stop> {
     Ok(())
 }
 
-struct Place {
+struct Place<'a> {
     /// As it was when the contact was known, before anything was written.
     identity: Identity,
     contact: String,
     /// The present conversation is not there any more.
     anew: bool,
+    /// This very message has opened its conversation, in this turn or before: its words are there.
+    opened: &'a AtomicBool,
+}
+
+fn opened_before(job: &Job<'_>) -> bool {
+    let opened = job.event.effect(OPEN_STEP);
+    opened.is_some_and(|effect| effect.state == EffectState::Done)
 }
 
 /// Writes the words and files. Answers with the changes that end the event.
-async fn place(job: &Job<'_>, message: &Message, place: &Place, gathered: &mut Gathered) -> Result<Vec<Change>, Stop> {
+async fn place(
+    job: &Job<'_>,
+    message: &Message,
+    place: &Place<'_>,
+    gathered: &mut Gathered,
+) -> Result<Vec<Change>, Stop> {
     let mut present = place.identity.thread.clone();
     loop {
         let result = place_once(job, message, place, (present, gathered)).await;
@@ -135,22 +150,17 @@ async fn place(job: &Job<'_>, message: &Message, place: &Place, gathered: &mut G
 async fn place_once(
     job: &Job<'_>,
     message: &Message,
-    place: &Place,
+    place: &Place<'_>,
     (present, gathered): (Option<ThreadLink>, &Gathered),
 ) -> Result<Vec<Change>, Stop> {
-    let opened = job
-        .event
-        .effect(OPEN_STEP)
-        .is_some_and(|effect| effect.state == EffectState::Done);
-    let opened = opened
-        || present
-            .as_ref()
-            .is_some_and(|thread| opened_now(thread, place.identity.thread.as_ref()));
-    let roomy = |thread: &ThreadLink| thread.parts < job.workspace.settings.parts_max;
-    // A conversation that this very message opened has its words already, whatever the count says.
-    let continued = present
-        .clone()
-        .filter(|thread| opened || (!place.anew && roomy(thread)));
+    let opened = place.opened.load(Ordering::Relaxed);
+    let continued = match &present {
+        Some(thread) if opened => Some(thread),
+        Some(thread) if place.anew || !roomy(job, thread) => None,
+        Some(thread) if buffer::elapsed(job, thread).await? => None,
+        other => other.as_ref(),
+    };
+    let continued = continued.cloned();
     let around = surroundings(job, message, present.as_ref(), continued.as_ref(), place.anew).await?;
     let text = compose::text(message, &around, &gathered.shown(job));
     match continued {
@@ -163,12 +173,12 @@ async fn place_once(
     }
 }
 
-/// Whether the conversation was opened by an earlier round of this turn.
-fn opened_now(thread: &ThreadLink, at_start: Option<&ThreadLink>) -> bool {
-    at_start.is_none_or(|before| before.conversation != thread.conversation)
+/// Whether the conversation takes further parts.
+fn roomy(job: &Job<'_>, thread: &ThreadLink) -> bool {
+    thread.parts < job.workspace.settings.parts_max
 }
 
-async fn open(job: &Job<'_>, message: &Message, place: &Place, text: &str) -> Result<ThreadLink, Stop> {
+async fn open(job: &Job<'_>, message: &Message, place: &Place<'_>, text: &str) -> Result<ThreadLink, Stop> {
     let opening = opening(job, &place.identity).await?;
     let placeholder = compose::placeholder(message);
     let draft = Draft {
@@ -198,6 +208,7 @@ async fn open(job: &Job<'_>, message: &Message, place: &Place, text: &str) -> Re
     let detail = format!("{}{}", before.unwrap_or_default(), landed.conversation);
     changes.push(job.hop("conversation opened", None, Some(detail)));
     job.commit(changes).await?;
+    place.opened.store(true, Ordering::Relaxed);
     let person = contact::person(&place.identity);
     let tag = job.workspace.settings.tag_conversations;
     let labelled = job
@@ -247,7 +258,7 @@ pub(super) async fn opening(job: &Job<'_>, identity: &Identity) -> Result<Openin
 /// The files of a message that opened a conversation: they follow its words as a part of their own.
 async fn files_behind(
     job: &Job<'_>,
-    place: &Place,
+    place: &Place<'_>,
     thread: &ThreadLink,
     gathered: &Gathered,
 ) -> Result<Vec<Change>, Stop> {
@@ -283,7 +294,7 @@ fn links(job: &Job<'_>, gathered: &Gathered) -> String {
 async fn append(
     job: &Job<'_>,
     message: &Message,
-    place: &Place,
+    place: &Place<'_>,
     thread: &ThreadLink,
     (text, gathered): (&str, &Gathered),
 ) -> Result<Vec<Change>, Stop> {
@@ -323,7 +334,8 @@ async fn surroundings(
     let mut preface = Vec::new();
     match (present, continued) {
         (Some(_), None) if anew => preface.push("[The previous conversation is no longer available.]".into()),
-        (Some(full), None) => {
+        // After a buffer the team wants a fresh conversation: nothing stands before the customer's words.
+        (Some(full), None) if !roomy(job, full) => {
             let workspace = &job.workspace;
             let url = job
                 .inbox

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use mantle_flow::{Flow, inbound};
+use mantle_inbox::Quiet;
 use mantle_model::hook::Hook;
 use mantle_model::ids::ChannelId;
 use mantle_model::inbound::{Alias, AliasKind, ContactCard, Content, Event, EventBody, Location};
+use mantle_store::directory::{WorkspaceChange, WorkspaceSettings};
 
 use crate::inward::text;
 use crate::world::World;
@@ -172,5 +174,156 @@ async fn in_4_ct_4_b10_two_channels_over_two_hosts_make_one_contact_that_no_sear
     let channels = [world.channel, world.another_channel().await];
     for seed in 1..=seeds() {
         story(&world, &channels, seed).await;
+    }
+}
+
+/// A customer who writes an hour after a closing begins anew, on both hosts.
+async fn begins_anew(world: &World) {
+    let directory = world.flow.directory();
+    let workspace = directory.channel(world.channel).unwrap().workspace;
+    let change = WorkspaceChange {
+        settings: Some(WorkspaceSettings {
+            new_conversation_after: Some(3_600),
+            ..WorkspaceSettings::default()
+        }),
+        ..WorkspaceChange::default()
+    };
+    let store = world.flow.store();
+    store.change_workspace(workspace, change, world.now()).await.unwrap();
+    world.flow.refresh().await.unwrap();
+    world.other_host.refresh().await.unwrap();
+}
+
+/// Closes every conversation there is, and lets the hour pass.
+fn close_all(world: &World) {
+    let closed = Quiet {
+        closed_at: Some(world.now()),
+        spoken_at: Some(world.now()),
+    };
+    world.inbox.desk(|desk| {
+        for number in 1..=desk.conversations {
+            desk.quiet.insert(format!("v{number}"), closed);
+        }
+    });
+    world.clock.advance(Duration::from_secs(3_600));
+}
+
+/// Both hosts, until nothing is left.
+async fn work_all(world: &World, seed: u64) {
+    let began = world.now();
+    loop {
+        let (one, other) = join(world.flow.settle(), world.other_host.settle()).await;
+        one.and(other).unwrap();
+        if world.flow.store().backlog().await.unwrap() == 0 {
+            return;
+        }
+        assert!(
+            world.now().since(began) < PATIENCE,
+            "seed {seed}: it does not come to an end"
+        );
+        world.clock.advance(Duration::from_secs(1));
+    }
+}
+
+#[tokio::test]
+async fn th_6_messages_at_once_past_the_buffer_over_two_hosts_are_one_new_conversation() {
+    let world = World::new().await;
+    begins_anew(&world).await;
+    for seed in 1..=seeds() {
+        let mut dice = Dice(seed);
+        for _ in 0..8 {
+            dice.roll(0, 1);
+        }
+        let count = usize::try_from(dice.roll(2, 4)).unwrap();
+        let bodies: Vec<Vec<u8>> = (0..=count)
+            .map(|number| format!("{seed}/{number}").into_bytes())
+            .collect();
+        let tell = |number: usize| {
+            let told = event(&world, (seed, number), 4);
+            let body = bodies[number].clone();
+            world.connector.script(|script| script.by_body.insert(body, vec![told]));
+        };
+        tell(0);
+        connection(&world, (&world.flow, world.channel), vec![bodies[0].clone()]).await;
+        close_all(&world);
+        (1..=count).for_each(tell);
+        let before = world.inbox.desk(|desk| {
+            desk.chance = dice.roll(1, u64::from(u32::MAX));
+            (desk.conversations, desk.lines.len())
+        });
+        let hosts = [&world.flow, &world.other_host];
+        let posts = (1..=count).map(|number| {
+            let host = hosts[(number + usize::try_from(seed).unwrap()) % hosts.len()];
+            connection(&world, (host, world.channel), vec![bodies[number].clone()])
+        });
+        join_all(posts).await;
+        work_all(&world, seed).await;
+        world.inbox.desk(|desk| {
+            assert_eq!(desk.conversations, before.0 + 1, "seed {seed}: one new conversation");
+            let new = format!("v{}", desk.conversations);
+            let lines = &desk.lines[before.1..];
+            assert_eq!(lines.len(), count, "seed {seed}: every message once: {lines:?}");
+            assert!(
+                lines.iter().all(|line| line.0 == new),
+                "seed {seed}: all in it: {lines:?}"
+            );
+        });
+    }
+}
+
+/// Two identities that turn out to be one person have two queues, which are worked at the same time.
+#[tokio::test]
+async fn th_6_two_queues_of_one_person_past_the_buffer_are_one_new_conversation_and_lose_nothing() {
+    let world = World::new().await;
+    begins_anew(&world).await;
+    for seed in 1..=seeds() {
+        let phone = Alias::new(AliasKind::Phone, format!("+3539{seed:08}"));
+        let other = Alias::new(AliasKind::Id, format!("user{seed}"));
+        let said = |number: usize, alias: &Alias| {
+            let mut told = event(&world, (seed, number), 4);
+            if let EventBody::Message(message) = &mut told.body {
+                message.person.aliases = vec![alias.clone()];
+            }
+            let body = format!("{seed}/{number}").into_bytes();
+            world
+                .connector
+                .script(|script| script.by_body.insert(body.clone(), vec![told]));
+            body
+        };
+        let first = vec![said(0, &phone), said(1, &other)];
+        connection(&world, (&world.flow, world.channel), first).await;
+        close_all(&world);
+        let before = world.inbox.desk(|desk| {
+            desk.chance = seed;
+            (desk.conversations, desk.lines.len())
+        });
+        // Both stand in their queues before the two are known to be one.
+        for body in [said(2, &phone), said(3, &other)] {
+            let hook = Hook {
+                method: "POST".into(),
+                path_and_query: "/hooks/whatsapp".into(),
+                headers: vec![("good".into(), "1".into())],
+                body,
+                received_at: world.now(),
+            };
+            let answer = inbound::receive(&world.flow, hook, "whatsapp".into(), Some(world.channel)).await;
+            assert_eq!(answer.answer.status, 200);
+        }
+        let joined = world.flow.store().join_aliases(
+            world.channel,
+            std::slice::from_ref(&phone),
+            std::slice::from_ref(&other),
+        );
+        assert!(joined.await.unwrap().is_some());
+        work_all(&world, seed).await;
+        world.inbox.desk(|desk| {
+            let lines = &desk.lines[before.1..];
+            assert_eq!(lines.len(), 2, "seed {seed}: nothing is lost or doubled: {lines:?}");
+            assert_eq!(
+                desk.conversations,
+                before.0 + 1,
+                "seed {seed}: one new conversation: {lines:?}"
+            );
+        });
     }
 }

@@ -13,7 +13,7 @@ use mantle_flow::shelf::StoreShelf;
 use mantle_flow::{Flow, FlowParts, HookAnswer, channels, inbound, outbound, workspaces};
 use mantle_inbox::{
     Access, Author, Changed, ChannelLabel, Contact, ContactMatch, Fetched, Inbox, InboxError, InboxEvent,
-    InboxEventBody, Opened, Operator, Part, Profile, Reply, ReplyFile, Trail, Voice, Written,
+    InboxEventBody, Opened, Operator, Part, Profile, Quiet, Reply, ReplyFile, Spoken, Trail, Voice, Written,
 };
 use mantle_model::capabilities::{AttachmentRule, Capabilities, Delivery, Formatting, RetrySafety, TextRule, Window};
 use mantle_model::clock::{Clock, ManualClock, Time};
@@ -47,6 +47,11 @@ pub struct Desk {
     pub applied_all_the_same: bool,
     pub located: Vec<Trail>,
     pub replies: HashMap<String, Reply>,
+    /// What the team wrote, in order: conversation and words.
+    pub spoken: Vec<(String, Spoken)>,
+    /// Since when conversations are at rest; others are open.
+    pub quiet: HashMap<String, Quiet>,
+    pub asked_for_quiet: u32,
     /// Above 0: calls let so many others go first, up to 7, each time another number.
     pub chance: u64,
 }
@@ -175,6 +180,13 @@ impl Inbox for FakeInbox {
         self.dawdle().await;
         self.write(conversation, &part)
     }
+    async fn quiet_since(&self, _: &Access, conversation: &str) -> Result<Quiet, InboxError> {
+        self.dawdle().await;
+        Ok(self.desk(|desk| {
+            desk.asked_for_quiet += 1;
+            desk.quiet.get(conversation).copied().unwrap_or_default()
+        }))
+    }
     async fn note(&self, _: &Access, conversation: &str, _: &Voice, html: &str) -> Result<Written, InboxError> {
         Ok(self.desk(|desk| {
             desk.parts += 1;
@@ -216,10 +228,15 @@ impl Inbox for FakeInbox {
             })
         }))
     }
-    async fn fetch_reply(&self, _: &Access, _: &str, part: &str) -> Result<Fetched, InboxError> {
+    async fn fetch_reply(&self, _: &Access, conversation: &str, part: &str) -> Result<Fetched, InboxError> {
         Ok(self.desk(|desk| {
-            let known = desk.replies.get(part).cloned();
-            known.map_or(Fetched::Missing, |reply| Fetched::Reply(Box::new(reply)))
+            let Some(mut known) = desk.replies.get(part).cloned() else {
+                return Fetched::Missing;
+            };
+            let before = desk.spoken.iter().take_while(|(_, spoken)| spoken.part != part);
+            let theirs = before.filter(|(of, _)| of == conversation);
+            known.earlier = theirs.map(|(_, spoken)| spoken.clone()).collect();
+            Fetched::Reply(Box::new(known))
         }))
     }
     async fn changed_conversations(&self, _: &Access, _: Time, _: Option<&str>) -> Result<Changed, InboxError> {
@@ -551,21 +568,42 @@ impl World {
 
     /// A teammate's answer, told by webhook and shown by the inbox; worked to rest.
     pub async fn answered(&self, conversation: &str, part: &str, text: &str, attachments: Vec<ReplyFile>) {
+        self.writes(conversation, part, text, attachments);
+        self.webhook(conversation, part, text).await;
+        self.flow.settle().await.unwrap();
+    }
+
+    /// A teammate's answer that no webhook has told yet.
+    pub fn writes(&self, conversation: &str, part: &str, text: &str, attachments: Vec<ReplyFile>) {
         let reply = Reply {
             part: part.into(),
             author: teammate(),
             text: RichText::plain(text),
             attachments,
             at: self.now(),
+            earlier: Vec::new(),
         };
-        self.inbox.desk(|desk| desk.replies.insert(part.into(), reply));
-        self.webhook(conversation, part, text).await;
-        self.flow.settle().await.unwrap();
+        let spoken = Spoken {
+            part: part.into(),
+            author: teammate(),
+            text: text.into(),
+            at: self.now(),
+        };
+        self.inbox.desk(|desk| {
+            desk.replies.insert(part.into(), reply);
+            if desk.spoken.iter().all(|(_, known)| known.part != part) {
+                desk.spoken.push((conversation.into(), spoken));
+            }
+        });
     }
 
     pub async fn webhook(&self, conversation: &str, part: &str, text: &str) -> HookAnswer {
+        self.webhook_at(&self.flow, conversation, part, text).await
+    }
+
+    pub async fn webhook_at(&self, host: &Arc<Flow>, conversation: &str, part: &str, text: &str) -> HookAnswer {
         let body = Bytes::from(format!("{conversation}|{part}|{text}"));
-        outbound::receive(&self.flow, Platform::Intercom, vec![("good".into(), "1".into())], body).await
+        outbound::receive(host, Platform::Intercom, vec![("good".into(), "1".into())], body).await
     }
 
     pub async fn later(&self, seconds: u64) {

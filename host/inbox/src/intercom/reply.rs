@@ -11,8 +11,9 @@ use mantle_model::text::RichText;
 use super::api::Api;
 use super::html;
 use super::trouble::refused;
+use super::webhook;
 use super::wire::{self, Part};
-use crate::{Access, Author, Fetched, InboxError, Reply, ReplyFile};
+use crate::{Access, Author, Fetched, InboxError, InboxEvent, InboxEventBody, Reply, ReplyFile, Spoken};
 
 /// Parts whose words are for the customer: closing, assigning and snoozing can carry a teammate's last words.
 const SPOKEN_TYPES: [&str; 9] = [
@@ -46,10 +47,21 @@ pub fn is_spoken(part_type: &str) -> bool {
 impl Api {
     pub async fn fetch_reply(&self, access: &Access, conversation: &str, part: &str) -> Result<Fetched, InboxError> {
         let present = self.read_conversation(access, conversation).await?;
-        let first = present.source.iter();
-        let all = present.conversation_parts.conversation_parts.iter().chain(first);
-        let found = all.into_iter().find(|candidate| candidate.id == part);
-        Ok(found.map_or(Fetched::Missing, |found| read(found, present.created_at)))
+        let parts = present.sorted_parts();
+        let place = parts.iter().position(|candidate| candidate.id == part);
+        let found = place.map(|place| parts[place]);
+        let first = present.source.as_ref().filter(|first| first.id == part);
+        let Some(found) = found.or(first) else {
+            return Ok(Fetched::Missing);
+        };
+        let mut fetched = read(found, present.created_at);
+        if let Fetched::Reply(reply) = &mut fetched {
+            let before = parts.iter().take(place.unwrap_or_default());
+            let changed_at = Time::from_unix_seconds(present.updated_at);
+            let told = before.filter_map(|part| webhook::told("", conversation, part, changed_at));
+            reply.earlier = told.filter_map(spoken).collect();
+        }
+        Ok(fetched)
     }
 
     /// Files lie behind signed addresses that soon expire; the token is not for them.
@@ -68,6 +80,18 @@ impl Api {
             403 | 404 | 408 | 410 | 429 | 500.. => Err(Failure::Transient(cause()).into()),
             _ => Err(refused(Reason::Invalid, cause(), None).into()),
         }
+    }
+}
+
+fn spoken(told: InboxEvent) -> Option<Spoken> {
+    match told.body {
+        InboxEventBody::Reply { part, author, text, .. } => Some(Spoken {
+            part,
+            author,
+            text,
+            at: told.at,
+        }),
+        _ => None,
     }
 }
 
@@ -95,6 +119,7 @@ fn read(part: &Part, opened_at: i64) -> Fetched {
         text,
         attachments,
         at: Time::from_unix_seconds(seconds),
+        earlier: Vec::new(),
     }))
 }
 

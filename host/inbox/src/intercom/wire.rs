@@ -141,12 +141,23 @@ pub struct Conversation {
     pub created_at: i64,
     #[serde(default, deserialize_with = "lenient")]
     pub updated_at: i64,
+    #[serde(default, deserialize_with = "lenient")]
+    pub state: String,
+    #[serde(default, deserialize_with = "lenient")]
+    pub statistics: Statistics,
     #[serde(default, deserialize_with = "id")]
     pub admin_assignee_id: String,
     #[serde(default, deserialize_with = "lenient")]
     pub source: Option<Part>,
     #[serde(default, deserialize_with = "lenient")]
     pub conversation_parts: Parts,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Statistics {
+    #[serde(deserialize_with = "lenient")]
+    pub last_close_at: i64,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -6,7 +6,7 @@ use mantle_model::ids::{ChannelId, WorkspaceId};
 use mantle_model::inbound::{Notice, NoticeLevel};
 use mantle_model::secret::{Secret, Secrets};
 use mantle_store::directory::{
-    ChannelChange, ChannelSettings, ChannelStatus, GroupPolicy, Signature, WorkspaceChange, WorkspaceSettings,
+    ChannelChange, ChannelSettings, ChannelStatus, GroupPolicy, Rest, Signature, WorkspaceChange, WorkspaceSettings,
     WorkspaceStatus,
 };
 use mantle_store::{Conflict, StoreError};
@@ -123,6 +123,7 @@ pub async fn changes_touch_what_they_name(desk: &Desk<'_>) {
         settings: Some(ChannelSettings {
             groups: GroupPolicy::Group,
             signature: Signature::Name,
+            held_for: 90,
         }),
         refused_groups: 2,
         ..ChannelChange::default()
@@ -146,6 +147,8 @@ pub async fn changes_touch_what_they_name(desk: &Desk<'_>) {
 
     let settings = WorkspaceSettings {
         default_operator: Some("814".into()),
+        new_conversation_after: Some(7_200),
+        new_conversation_measure: Rest::SinceLastMessage,
         ..WorkspaceSettings::default()
     };
     let change = WorkspaceChange {

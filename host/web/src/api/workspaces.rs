@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use mantle_model::secret::Secret;
-use mantle_store::directory::{Platform, Workspace, WorkspaceSettings, WorkspaceStatus};
+use mantle_store::directory::{Platform, Rest, Workspace, WorkspaceSettings, WorkspaceStatus};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -46,10 +46,26 @@ pub struct SettingsEdit {
     tag_conversations: Option<bool>,
     /// 2 to 490.
     parts_max: Option<u32>,
+    /// A customer who writes so long after their conversation came to rest begins a new one: 3600 (1 hour) to 1209600
+    /// (2 weeks). `null`: never, every message continues the conversation there is.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u32>, example = 86_400)]
+    new_conversation_after_seconds: Option<Option<u32>>,
+    /// `since_closed` (default): an open conversation is always continued. `since_last_message`: one in which nobody
+    /// wrote for so long is not.
+    #[schema(example = "since_closed")]
+    new_conversation_measure: Option<MeasureWord>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MeasureWord {
+    SinceClosed,
+    SinceLastMessage,
 }
 
 /// Tells `null` (take it away) from an absent field (leave it).
-fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
+fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(from).map(Some)
 }
 
@@ -82,6 +98,12 @@ pub struct SettingsBody {
     send_bot_replies: bool,
     tag_conversations: bool,
     parts_max: u32,
+    /// `null`: a conversation is continued however long ago it was closed.
+    #[schema(example = 86_400)]
+    new_conversation_after_seconds: Option<u32>,
+    /// `since_closed` or `since_last_message`
+    #[schema(example = "since_closed")]
+    new_conversation_measure: MeasureWord,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -91,6 +113,9 @@ pub struct WorkspaceList {
 
 /// Intercom takes no more than 500 parts in a conversation; ours and the team's share them.
 const PARTS: std::ops::RangeInclusive<u32> = 2..=490;
+/// 1 hour to 2 weeks, in seconds: shorter would break up a talk with pauses in it, and what is older than two weeks is
+/// seldom the same matter.
+const BUFFER: std::ops::RangeInclusive<u32> = 3_600..=1_209_600;
 
 impl From<Workspace> for WorkspaceBody {
     fn from(workspace: Workspace) -> Self {
@@ -118,6 +143,11 @@ impl From<Workspace> for WorkspaceBody {
                 send_bot_replies: settings.send_bot_replies,
                 tag_conversations: settings.tag_conversations,
                 parts_max: settings.parts_max,
+                new_conversation_after_seconds: settings.new_conversation_after,
+                new_conversation_measure: match settings.new_conversation_measure {
+                    Rest::SinceClosed => MeasureWord::SinceClosed,
+                    Rest::SinceLastMessage => MeasureWord::SinceLastMessage,
+                },
             },
             warning: workspace.warning,
             created_at: workspace.created_at.to_string(),
@@ -135,6 +165,23 @@ impl SettingsEdit {
                 return Err(ApiError::invalid("settings.parts_max", message));
             }
             settings.parts_max = parts_max;
+        }
+        if let Some(after) = self.new_conversation_after_seconds {
+            if let Some(wrong) = after.filter(|after| !BUFFER.contains(after)) {
+                let (least, most) = (BUFFER.start(), BUFFER.end());
+                let message = format!(
+                    "`new_conversation_after_seconds` is {least} (1 hour) to {most} (2 weeks), not {wrong}; `null` \
+                     switches it off."
+                );
+                return Err(ApiError::invalid("settings.new_conversation_after_seconds", message));
+            }
+            settings.new_conversation_after = after;
+        }
+        if let Some(measure) = self.new_conversation_measure {
+            settings.new_conversation_measure = match measure {
+                MeasureWord::SinceClosed => Rest::SinceClosed,
+                MeasureWord::SinceLastMessage => Rest::SinceLastMessage,
+            };
         }
         if let Some(operator) = self.default_operator {
             settings.default_operator = operator;
