@@ -59,9 +59,15 @@ pub enum LaneKey {
         language: Option<String>,
     },
     Identity(IdentityId),
+    /// A short queue beside the identity's own, for what must be worked before the event that is first there. The
+    /// first one waits for it meanwhile, so that still one of them is worked at a time.
+    Ahead(IdentityId),
     /// What must not wait behind an identity's messages: `status`, `note:<identity>`, `file:<identity>`.
     Chore(String),
 }
+
+/// How the key of an [`LaneKey::Ahead`] begins.
+pub const AHEAD: &str = "ahead:";
 
 #[derive(Debug, Clone)]
 pub struct NewEvent {

@@ -11,7 +11,7 @@ use mantle_model::ids::{ChannelId, IdentityId, LaneId, MessageId, ReceiptId, Wor
 use mantle_model::inbound::Alias;
 
 use crate::StoreError;
-use crate::intake::{Direction, NewEvent};
+use crate::intake::{AHEAD, Direction, NewEvent};
 use crate::people::{ContactLink, Identity, ThreadLink};
 
 /// The right to work a lane, until taken away.
@@ -40,6 +40,14 @@ pub struct ClaimedLane {
     pub person: Option<Identity>,
     /// In order, at most 32.
     pub events: Vec<StoredEvent>,
+}
+
+impl ClaimedLane {
+    /// Whether it stands beside an identity's own queue, and goes first.
+    #[must_use]
+    pub fn is_ahead(&self) -> bool {
+        self.key.starts_with(AHEAD)
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -29,6 +29,15 @@ pub struct Sweep {
     pub seen_until: Time,
 }
 
+/// Where an event stands that was told under a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Its first attempt.
+    pub message: MessageId,
+    /// That attempt has come to its end.
+    pub finished: bool,
+}
+
 #[async_trait]
 pub trait Single: Send + Sync {
     /// Asks for the right to make what goes by any of these names. Whoever gets it holds all of them: two askers who
@@ -66,4 +75,12 @@ pub trait Single: Send + Sync {
         direction: Direction,
         keys: &[String],
     ) -> Result<Vec<bool>, StoreError>;
+
+    /// Where the event of this key stands; None: it was never stored. Called for each reply.
+    async fn standing(
+        &self,
+        channel: ChannelId,
+        direction: Direction,
+        key: &str,
+    ) -> Result<Option<Standing>, StoreError>;
 }

@@ -66,6 +66,14 @@ pub struct Figures {
     pub oldest_transaction: Option<Duration>,
 }
 
+/// Events of a channel and direction that have not come to their end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    pub channel: ChannelId,
+    pub direction: Direction,
+    pub events: u64,
+}
+
 /// A raw hook that no connector could read so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptHook {
@@ -130,6 +138,9 @@ pub trait Upkeep: Send + Sync {
 
     /// Read every few seconds at most.
     async fn figures(&self, now: Time) -> Result<Figures, StoreError>;
+
+    /// What waits, where anything does. Read every few seconds at most: it looks at each lane that has work.
+    async fn waiting(&self) -> Result<Vec<Waiting>, StoreError>;
 
     /// Newest first.
     async fn hooks(&self, filter: &HookFilter) -> Result<Vec<KeptHook>, StoreError>;

@@ -11,7 +11,7 @@ use super::Context;
 use super::identities::{self, Sender};
 use super::rows::{Of, bytes, day, direction_number, to_int};
 use crate::StoreError;
-use crate::intake::{Accepted, AcceptedEvent, LaneKey, NewEvent, NewReceipt, Origin, ReceiptState};
+use crate::intake::{AHEAD, Accepted, AcceptedEvent, LaneKey, NewEvent, NewReceipt, Origin, ReceiptState};
 
 /// A hook on its way in: the receipt, its headers sealed already, and what was made of it.
 pub(super) struct Taken {
@@ -316,7 +316,7 @@ async fn senders(
     let named: Vec<IdentityId> = events
         .iter()
         .filter_map(|event| match event.lane {
-            LaneKey::Identity(identity) => Some(identity),
+            LaneKey::Identity(identity) | LaneKey::Ahead(identity) => Some(identity),
             LaneKey::Person { .. } | LaneKey::Chore(_) => None,
         })
         .collect();
@@ -324,22 +324,24 @@ async fn senders(
     let mut opened = Vec::new();
     let mut senders = Vec::with_capacity(events.len());
     for event in events {
-        let identity = match &event.lane {
-            LaneKey::Person { .. } => people.next(),
+        senders.push(match &event.lane {
+            LaneKey::Person { .. } => {
+                let identity = people.next().ok_or(StoreError::NotFound("identity"))?;
+                (identity.to_string(), Some(identity))
+            }
             LaneKey::Identity(identity) => {
                 let identity = present.get(identity).copied().unwrap_or(*identity);
                 if event.opens_window {
                     opened.push((identity, event.at));
                 }
-                Some(identity)
+                (identity.to_string(), Some(identity))
             }
-            LaneKey::Chore(chore) => {
-                senders.push((chore.clone(), None));
-                continue;
+            LaneKey::Ahead(identity) => {
+                let identity = present.get(identity).copied().unwrap_or(*identity);
+                (format!("{AHEAD}{identity}"), Some(identity))
             }
-        };
-        let identity = identity.ok_or(StoreError::NotFound("identity"))?;
-        senders.push((identity.to_string(), Some(identity)));
+            LaneKey::Chore(chore) => (chore.clone(), None),
+        });
     }
     identities::open_windows(tx, &opened).await?;
     Ok(senders)
@@ -358,7 +360,7 @@ fn sender(event: &NewEvent) -> Option<Sender<'_>> {
             language: language.as_deref(),
             wrote_at: event.opens_window.then_some(event.at),
         }),
-        LaneKey::Identity(_) | LaneKey::Chore(_) => None,
+        LaneKey::Identity(_) | LaneKey::Ahead(_) | LaneKey::Chore(_) => None,
     }
 }
 

@@ -5,11 +5,12 @@ use async_trait::async_trait;
 use mantle_model::clock::Time;
 use mantle_model::ids::{ChannelId, MessageId, WorkspaceId};
 
+use super::accept::message_id;
 use super::rows::{Of, direction_number};
 use super::{SqlStore, touch};
 use crate::StoreError;
 use crate::intake::Direction;
-use crate::single::{Making, Single, Sweep};
+use crate::single::{Making, Single, Standing, Sweep};
 
 #[async_trait]
 impl Single for SqlStore {
@@ -110,6 +111,33 @@ impl Single for SqlStore {
             known.push(told > 0);
         }
         Ok(known)
+    }
+
+    async fn standing(
+        &self,
+        channel: ChannelId,
+        direction: Direction,
+        key: &str,
+    ) -> Result<Option<Standing>, StoreError> {
+        let row = sql(
+            r"select dedupe.lane_id, dedupe.seq, lane.head from dedupe join lane on lane.id = dedupe.lane_id
+              where dedupe.channel_id = $1 and dedupe.direction = $2 and dedupe.key = $3",
+        )
+        .bind(channel.0)
+        .bind(direction_number(direction))
+        .bind(key.as_bytes())
+        .fetch_optional(&self.readers)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let row = Of {
+            table: "dedupe",
+            row: &row,
+        };
+        let message = message_id(row)?;
+        Ok(Some(Standing {
+            message,
+            finished: message.seq <= row.int("head")?,
+        }))
     }
 }
 

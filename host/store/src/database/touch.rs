@@ -127,7 +127,7 @@ pub(super) fn events(events: &[NewEvent]) -> Vec<Touch> {
 fn event(event: &NewEvent) -> Vec<Touch> {
     match &event.lane {
         LaneKey::Person { aliases, .. } => self::aliases(event.channel, aliases).collect(),
-        LaneKey::Identity(known) => vec![identity(*known)],
+        LaneKey::Identity(known) | LaneKey::Ahead(known) => vec![identity(*known)],
         LaneKey::Chore(key) => vec![chore(event.channel, event.direction, key)],
     }
 }

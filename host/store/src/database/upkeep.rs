@@ -12,7 +12,7 @@ use crate::intake::Origin;
 use crate::lanes::Effect;
 use crate::sql::{Connection, Row, either, sql};
 use crate::upkeep::{
-    Figures, HookFilter, Kept, KeptHook, NO_CHANNEL, Pruned, RESTORED_KEY, Restored, Unfinished, Upkeep,
+    Figures, HookFilter, Kept, KeptHook, NO_CHANNEL, Pruned, RESTORED_KEY, Restored, Unfinished, Upkeep, Waiting,
 };
 
 /// Hooks of one list.
@@ -87,6 +87,26 @@ impl Upkeep for SqlStore {
                 None => None,
             },
         })
+    }
+
+    async fn waiting(&self) -> Result<Vec<Waiting>, StoreError> {
+        let rows = sql(
+            r"select channel_id, direction, cast(sum(tail - head) as bigint) as events from lane
+              where ready_at is not null
+              group by channel_id, direction
+              order by channel_id, direction",
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        let waiting = |row: &Row| {
+            let row = Of { table: "lane", row };
+            Ok(Waiting {
+                channel: ChannelId(row.int("channel_id")?),
+                direction: row.case("direction", rows::direction)?,
+                events: row.int("events")?.unsigned_abs(),
+            })
+        };
+        rows.iter().map(waiting).collect()
     }
 
     async fn hooks(&self, filter: &HookFilter) -> Result<Vec<KeptHook>, StoreError> {

@@ -2,8 +2,10 @@ use std::time::Duration;
 
 use mantle_model::ids::MessageId;
 use mantle_store::StoreError;
-use mantle_store::intake::{LaneKey, NewEvent};
+use mantle_store::intake::{AcceptedEvent, Direction, LaneKey, NewEvent};
 use mantle_store::lanes::{Attempt, Change, Claim, ClaimedLane, EffectState, Ending};
+use mantle_store::ledger::MessageFilter;
+use mantle_store::upkeep::Waiting;
 
 use crate::desk::{CHANNEL, Desk, OTHER_CHANNEL, cause};
 
@@ -226,6 +228,86 @@ pub async fn a_delayed_event_waits_for_its_time(desk: &Desk<'_>) {
     let mut due: Vec<&str> = lanes.iter().flat_map(keys).collect();
     due.sort_unstable();
     assert_eq!(due, ["1", "3"]);
+}
+
+pub async fn p3_what_goes_ahead_stands_beside_the_persons_own_queue(desk: &Desk<'_>) {
+    let (_, ann) = desk.person("1", "ann").await;
+    desk.work(Vec::new(), Ending::Done).await;
+    let standing = async |key: &str| desk.store.standing(CHANNEL, Direction::Out, key).await.unwrap();
+    assert_eq!(standing("a").await, None);
+    let (own, _) = desk.put(desk.reply("b", ann)).await;
+    let first = desk.claim().await;
+    assert!(!first.is_ahead());
+    let ahead = NewEvent {
+        lane: LaneKey::Ahead(ann),
+        ..desk.reply("a", ann)
+    };
+    let retry = Change::Retry {
+        until: desk.now().after(Duration::from_secs(1)),
+        cause: cause("in-line"),
+        counts: Attempt::Free,
+    };
+    desk.store
+        .commit(first.claim, vec![Change::Spawn(ahead.clone()), retry])
+        .await
+        .unwrap();
+    let beside = desk.claim().await;
+    assert!(beside.is_ahead(), "{beside:?}");
+    assert_eq!((keys(&beside), beside.identity), (vec!["a"], Some(ann)));
+    let before = standing("a").await.unwrap();
+    assert_eq!((before.message, before.finished), (beside.events[0].id, false));
+    // Told once more in the ordinary way it is known.
+    let told = desk.store.enqueue(vec![desk.reply("a", ann)]).await.unwrap();
+    assert_eq!(told, [AcceptedEvent::Duplicate { of: before.message }]);
+    desk.store.commit(beside.claim, vec![finish(1)]).await.unwrap();
+    desk.store.release(beside.claim).await.unwrap();
+    assert!(standing("a").await.unwrap().finished);
+    let waits = standing("b").await.unwrap();
+    assert_eq!((waits.message, waits.finished), (own, false));
+    // It is one of the person's messages, wherever it stands.
+    let filter = MessageFilter {
+        identities: Some(vec![ann]),
+        limit: 10,
+        ..MessageFilter::default()
+    };
+    assert_eq!(desk.store.messages(&filter).await.unwrap().len(), 3);
+}
+
+pub async fn f8_what_waits_is_counted_by_channel_and_direction(desk: &Desk<'_>) {
+    assert_eq!(desk.store.waiting().await.unwrap(), []);
+    let (_, ann) = desk.person("1", "ann").await;
+    desk.put(desk.message("2", "ann")).await;
+    desk.put(desk.message("3", "bob")).await;
+    desk.put(desk.reply("4", ann)).await;
+    let elsewhere = NewEvent {
+        channel: OTHER_CHANNEL,
+        ..desk.message("5", "eve")
+    };
+    desk.put(elsewhere).await;
+    let row = |channel, direction, events| Waiting {
+        channel,
+        direction,
+        events,
+    };
+    let other = row(OTHER_CHANNEL, Direction::In, 1);
+    let waiting = async || {
+        let mut rows = desk.store.waiting().await.unwrap();
+        rows.sort_by_key(|row| (row.channel.0, row.direction == Direction::Out));
+        rows
+    };
+    let mine = |inbound| vec![row(CHANNEL, Direction::In, inbound), row(CHANNEL, Direction::Out, 1)];
+    let with_other = |mut rows: Vec<Waiting>| {
+        rows.push(other);
+        rows.sort_by_key(|row| (row.channel.0, row.direction == Direction::Out));
+        rows
+    };
+    assert_eq!(waiting().await, with_other(mine(3)));
+    // What is in work has not come to its end either.
+    let lanes = desk.store.claim(desk.now(), 10).await.unwrap();
+    assert_eq!(waiting().await, with_other(mine(3)));
+    let anns = lanes.iter().find(|lane| keys(lane) == ["1", "2"]).unwrap();
+    desk.store.commit(anns.claim, vec![finish(1)]).await.unwrap();
+    assert_eq!(waiting().await, with_other(mine(2)));
 }
 
 pub async fn a_channel_that_came_back_wakes_its_lanes(desk: &Desk<'_>) {

@@ -51,6 +51,8 @@ on_each_database! {
     intake::in_7_good_items_of_a_parked_hook_are_stored,
     intake::an_unread_hook_is_due_in_time_and_read_later,
     intake::a_customer_who_wrote_opens_the_window,
+    lanes::p3_what_goes_ahead_stands_beside_the_persons_own_queue,
+    lanes::f8_what_waits_is_counted_by_channel_and_direction,
     people::any_alias_but_the_handle_finds_the_identity,
     people::aliases_of_two_people_go_by_the_lasting_id,
     people::a_handle_moves_on_with_its_user,
