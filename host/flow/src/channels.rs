@@ -415,7 +415,7 @@ async fn take_report(flow: &Flow, channel: &Channel, report: HealthReport) -> Re
     Ok(())
 }
 
-/// Writes a status that differs from the present one; what waited for the channel is woken when it is back.
+/// Writes a status that differs from the present one. What waits for the channel is woken: it may go, or is held now.
 pub(crate) async fn set_status(flow: &Flow, channel: &Channel, told: (ChannelStatus, Option<String>)) {
     let present = flow.directory().channel(channel.id);
     let Some(present) = present.filter(|present| present.status != told.0) else {
@@ -431,11 +431,7 @@ pub(crate) async fn set_status(flow: &Flow, channel: &Channel, told: (ChannelSta
         ..ChannelChange::default()
     };
     let changed = change_channel(flow, channel.id, change).await;
-    let woken = if back {
-        flow.store().wake_channel(channel.id, flow.now()).await
-    } else {
-        Ok(())
-    };
+    let woken = flow.store().wake_channel(channel.id, flow.now()).await;
     if let Err(error) = changed.map(drop).and(woken.map_err(ChannelError::from)) {
         tracing::error!(channel.id = %channel.id, %error, "A channel's status could not be stored");
     }

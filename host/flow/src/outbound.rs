@@ -4,8 +4,10 @@
 //! afresh, decides what may go, and sends it unit by unit. What we wrote into the inbox ourselves never goes
 //! out, and an outcome that nobody knows is never repeated blindly.
 
+mod ahead;
 mod doubt;
 mod files;
+pub(crate) mod hold;
 mod plan;
 mod reply;
 pub mod resend;
@@ -163,6 +165,11 @@ pub(crate) async fn judge(
     }
 }
 
+/// Under which a reply is stored, whoever told it.
+fn part_key(part: &str) -> String {
+    format!("part:{part}")
+}
+
 async fn reply(flow: &Flow, told: ReplyTold, at: Time) -> Result<Option<NewEvent>, StoreError> {
     let store = flow.store();
     // Before the owner: an opening that ends between the two looks is seen by the second.
@@ -172,7 +179,7 @@ async fn reply(flow: &Flow, told: ReplyTold, at: Time) -> Result<Option<NewEvent
             channel: owner.channel,
             direction: Direction::Out,
             lane: LaneKey::Identity(owner.identity),
-            key: format!("part:{}", told.part),
+            key: part_key(&told.part),
             kind: "reply",
             remote_id: Some(told.part.clone()),
             at,

@@ -229,6 +229,7 @@ async fn work(flow: &Flow, lane: &ClaimedLane) {
             Ok(After::Continue) => {}
             Ok(After::Freed) => return,
             Err(StoreError::Fenced) => {
+                flow.metrics().lease_lost();
                 tracing::warn!(message.id = %event.id, "Another worker has the lane by now");
                 break;
             }
@@ -265,6 +266,11 @@ async fn turn(flow: &Flow, lane: &ClaimedLane, event: &StoredEvent) -> Result<Af
     let Some(job) = Job::new(flow, (lane, person), (event, is_last)) else {
         return homeless(flow, lane, event).await;
     };
+    match outbound::hold::turn(&job).await {
+        Ok(None) => {}
+        Ok(Some(turn)) => return ended(&job, turn).await,
+        Err(stop) => return stopped(&job, stop).await,
+    }
     // Held to the end of the turn: the gates are told how it went before it counts as over.
     let _passes = match job.enter().await {
         Ok(passes) => passes,
@@ -279,25 +285,31 @@ async fn turn(flow: &Flow, lane: &ClaimedLane, event: &StoredEvent) -> Result<Af
     };
     flow.tell_others().await;
     match result {
-        Ok(Turn::Finish { changes, ending }) => {
-            standing::recovered(&job, &ending).await;
-            finish(&job, changes, ending).await
+        Ok(turn) => ended(&job, turn).await,
+        Err(stop) => stopped(&job, stop).await,
+    }
+}
+
+async fn ended(job: &Job<'_>, turn: Turn) -> Result<After, StoreError> {
+    match turn {
+        Turn::Finish { changes, ending } => {
+            standing::recovered(job, &ending).await;
+            finish(job, changes, ending).await
         }
-        Ok(Turn::Retry {
+        Turn::Retry {
             mut changes,
             wait,
             cause,
             counts,
-        }) => {
+        } => {
             changes.push(Change::Retry {
-                until: flow.now().after(wait),
+                until: job.now().after(outbound::hold::shortened(job, wait)),
                 cause,
                 counts,
             });
-            flow.write_down(lane.claim, changes).await?;
+            job.flow.write_down(job.lane.claim, changes).await?;
             Ok(After::Freed)
         }
-        Err(stop) => stopped(&job, stop).await,
     }
 }
 
@@ -367,7 +379,7 @@ fn scope_lost(failure: Failure) -> Failure {
 }
 
 async fn postpone(job: &Job<'_>, wait: Duration, cause: Cause, counts: Attempt) -> Result<After, StoreError> {
-    let until = job.now().after(wait);
+    let until = job.now().after(outbound::hold::shortened(job, wait));
     let change = Change::Retry { until, cause, counts };
     job.flow.write_down(job.lane.claim, vec![change]).await?;
     Ok(After::Freed)

@@ -10,8 +10,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mantle_egress::ByteStream;
 use mantle_inbox::{
-    Access, Author, Changed, ChannelLabel, Contact, ContactMatch, Fetched, Inbox, InboxError, InboxEvent,
-    InboxEventBody, Opened, Operator, Part, Profile, Reply, ReplyFile, Trail, Upload, Voice, Written,
+    Access, Author, Changed, ChangedConversation, ChannelLabel, Contact, ContactMatch, Fetched, Inbox, InboxError,
+    InboxEvent, InboxEventBody, Opened, Operator, Part, Profile, Quiet, Reply, ReplyFile, Spoken, Trail, Upload, Voice,
+    Written,
 };
 use mantle_model::clock::{Clock, ManualClock, Time};
 use mantle_model::failure::{Cause, Failure};
@@ -372,6 +373,10 @@ impl Inbox for SimInbox {
         Ok(self.write(write).await?.part)
     }
 
+    async fn quiet_since(&self, _access: &Access, _conversation: &str) -> Result<Quiet, InboxError> {
+        self.read(|_, _| Quiet::default()).await
+    }
+
     async fn note(
         &self,
         _access: &Access,
@@ -426,36 +431,65 @@ impl Inbox for SimInbox {
 
     async fn fetch_reply(&self, _access: &Access, _conversation: &str, part: &str) -> Result<Fetched, InboxError> {
         let part = part.to_owned();
-        self.read(move |desk, now| {
-            let line = desk
+        self.read(move |desk, _| {
+            let place = desk
                 .lines
                 .iter()
-                .find(|line| line.part == part && line.who == Who::Teammate);
-            line.map_or(Fetched::Missing, |line| {
+                .position(|line| line.part == part && line.who == Who::Teammate);
+            place.map_or(Fetched::Missing, |place| {
+                let line = &desk.lines[place];
+                let before = desk.lines[..place].iter();
+                let earlier =
+                    before.filter(|earlier| earlier.who == Who::Teammate && earlier.conversation == line.conversation);
                 Fetched::Reply(Box::new(Reply {
                     part,
                     author: teammate(),
                     text: RichText::plain(line.text.clone()),
                     attachments: Vec::new(),
-                    at: now,
+                    at: Time::from_unix_seconds(line.at),
+                    earlier: earlier.map(spoken).collect(),
                 }))
             })
         })
         .await
     }
 
-    /// No webhook is lost here, so there is nothing to find.
+    /// By the second of their newest line.
     async fn changed_conversations(
         &self,
         _access: &Access,
-        _since: Time,
+        since: Time,
         _page: Option<&str>,
     ) -> Result<Changed, InboxError> {
-        self.read(|_, _| Changed::default()).await
+        self.read(move |desk, _| {
+            let newest = |id: &str| {
+                let lines = desk.lines.iter().filter(|line| line.conversation == id);
+                lines.map(|line| line.at).max()
+            };
+            let known = desk.conversations.iter();
+            let changed = known.filter_map(|known| {
+                let at = Time::from_unix_seconds(newest(&known.id)?);
+                (at >= since).then(|| ChangedConversation {
+                    id: known.id.clone(),
+                    at,
+                })
+            });
+            Changed {
+                conversations: changed.collect(),
+                next: None,
+            }
+        })
+        .await
     }
 
-    async fn told_in(&self, _access: &Access, _: &str, _conversation: &str) -> Result<Vec<InboxEvent>, InboxError> {
-        self.read(|_, _| Vec::new()).await
+    async fn told_in(&self, _access: &Access, _: &str, conversation: &str) -> Result<Vec<InboxEvent>, InboxError> {
+        let conversation = conversation.to_owned();
+        self.read(move |desk, _| {
+            let lines = desk.lines.iter();
+            let theirs = lines.filter(|line| line.conversation == conversation && line.who == Who::Teammate);
+            theirs.map(told).collect()
+        })
+        .await
     }
 
     async fn download(&self, _file: &ReplyFile) -> Result<ByteStream, InboxError> {
@@ -473,17 +507,13 @@ impl Inbox for SimInbox {
         let [conversation, part, text] = words[..] else {
             return Err("three words are expected".into());
         };
-        Ok(vec![InboxEvent {
-            platform_id: "sim".into(),
-            key: part.to_owned(),
-            at: self.clock.now(),
-            body: InboxEventBody::Reply {
-                conversation: conversation.to_owned(),
-                part: part.to_owned(),
-                author: teammate(),
-                text: text.to_owned(),
-            },
-        }])
+        Ok(vec![told(&Line {
+            part: part.to_owned(),
+            conversation: conversation.to_owned(),
+            who: Who::Teammate,
+            text: text.to_owned(),
+            at: self.clock.now().unix_seconds(),
+        })])
     }
 
     fn conversation_url(&self, _platform_id: &str, _facts: &BTreeMap<String, String>, conversation: &str) -> String {
@@ -504,6 +534,29 @@ impl SimInbox {
             part: written.part,
             fell_back_to: None,
         })
+    }
+}
+
+fn told(line: &Line) -> InboxEvent {
+    InboxEvent {
+        platform_id: "sim".into(),
+        key: line.part.clone(),
+        at: Time::from_unix_seconds(line.at),
+        body: InboxEventBody::Reply {
+            conversation: line.conversation.clone(),
+            part: line.part.clone(),
+            author: teammate(),
+            text: line.text.clone(),
+        },
+    }
+}
+
+fn spoken(line: &Line) -> Spoken {
+    Spoken {
+        part: line.part.clone(),
+        author: teammate(),
+        text: line.text.clone(),
+        at: Time::from_unix_seconds(line.at),
     }
 }
 

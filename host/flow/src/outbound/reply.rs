@@ -3,18 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mantle_inbox::{Author, Fetched, InboxError, Reply, ReplyFile};
+use mantle_inbox::{Author, Fetched, InboxError, Reply, ReplyFile, Spoken};
+use mantle_model::clock::Time;
 use mantle_model::failure::{Cause, Reason, Refusal};
 use mantle_model::inbound::Reach;
 use mantle_model::text::RichText;
-use mantle_store::directory::ChannelStatus;
 use mantle_store::lanes::{Attempt, Change, Effect, EffectState, Ending};
 use mantle_store::people::Identity;
 
-use super::files;
 use super::plan::{self, Plan};
 use super::send::{self, Outcome};
-use super::{signature, spacing, window, words};
+use super::{ahead, files, signature, spacing, window, words};
 use crate::connector::Connector;
 use crate::job::{Job, Stop, Turn, text_fingerprint};
 use crate::payload::{ReplyTold, doubt_step, send_step};
@@ -27,9 +26,6 @@ const MISSING_WAIT: Duration = Duration::from_secs(2);
 const OWN_WAIT: Duration = Duration::from_secs(2);
 /// After so long a write of ours is settled, and what looks like it is somebody's own.
 const OWN_WAIT_MAX: Duration = Duration::from_secs(120);
-/// How long a reply is held while its channel is disconnected: later the customer would not understand it.
-const HELD_MAX: Duration = Duration::from_secs(30 * 60);
-const HELD_WAIT: Duration = Duration::from_secs(60);
 
 pub(super) async fn forward(job: &Job<'_>, told: &ReplyTold) -> Result<Turn, Stop> {
     if let Some(turn) = set_aside(job, told).await? {
@@ -44,18 +40,13 @@ pub(super) async fn forward(job: &Job<'_>, told: &ReplyTold) -> Result<Turn, Sto
         });
     }
     let Some(plugin) = job.flow.plugin(&job.channel.plugin) else {
-        let cause = Cause::new("connector-away", "The connector of this channel is not loaded.");
-        return Ok(held(
-            job,
-            told,
-            cause,
-            "Have the connector brought back as the channel's page says",
+        // It went away after the reply was looked at first.
+        return Ok(Turn::wait(
+            Duration::ZERO,
+            "connector-away",
+            "The connector was unloaded.",
         ));
     };
-    if job.channel.status == ChannelStatus::Disconnected {
-        let cause = Cause::new("disconnected", "The channel is disconnected.");
-        return Ok(held(job, told, cause, "Reconnect the channel"));
-    }
     // What were read and fetched now would be read and fetched again after the pause.
     if let Some(wait) = spacing::wait(job, &plugin.capabilities().delivery).await? {
         return Ok(Turn::wait(wait, "pace", spacing::WHY));
@@ -64,6 +55,10 @@ pub(super) async fn forward(job: &Job<'_>, told: &ReplyTold) -> Result<Turn, Sto
         Read::Reply(reply) => reply,
         Read::Turn(turn) => return Ok(turn),
     };
+    let earlier = (reply.earlier.as_slice(), reply.at);
+    if let Some(turn) = ahead::first(job, told, earlier, &plugin.capabilities().delivery).await? {
+        return Ok(turn);
+    }
     let identity = job.identity().await?;
     if let Some(refusal) = window::barred(plugin.capabilities(), &identity, job.now()) {
         return Ok(refused(job, told, &words::quoted(&told.text), &refusal, Vec::new()));
@@ -79,12 +74,15 @@ pub(super) async fn forward(job: &Job<'_>, told: &ReplyTold) -> Result<Turn, Sto
 }
 
 /// What never goes out: our own parts, and bots where the workspace says so.
-async fn set_aside(job: &Job<'_>, told: &ReplyTold) -> Result<Option<Turn>, Stop> {
+pub(super) async fn set_aside(job: &Job<'_>, told: &ReplyTold) -> Result<Option<Turn>, Stop> {
     let store = job.flow.store();
     // Before what is done: a write that ends between the two looks is seen by the second.
     let open = store.open_effects(&told.conversation, Some(job.event.id)).await?;
     if store.is_own_part(told.workspace, &told.part).await? {
         return Ok(Some(Turn::ignored("own")));
+    }
+    if ahead::went(job, &told.part).await? {
+        return Ok(Some(Turn::ignored("went-ahead")));
     }
     let fingerprint = text_fingerprint(&told.text);
     let fresh = job.now().since(job.event.accepted_at) < OWN_WAIT_MAX;
@@ -106,6 +104,9 @@ struct Content {
     author: Author,
     words: RichText,
     files: Vec<ReplyFile>,
+    at: Time,
+    /// What was written before it, where the inbox showed it.
+    earlier: Vec<Spoken>,
 }
 
 enum Read {
@@ -120,12 +121,16 @@ async fn read(job: &Job<'_>, told: &ReplyTold) -> Result<Read, Stop> {
                 author,
                 text,
                 attachments,
+                at,
+                earlier,
                 ..
             } = *reply;
             Ok(Read::Reply(Content {
                 author,
                 words: text,
                 files: attachments,
+                at,
+                earlier,
             }))
         }
         Ok(Fetched::Silent) => Ok(Read::Turn(Turn::ignored("nothing-for-the-customer"))),
@@ -139,6 +144,8 @@ async fn read(job: &Job<'_>, told: &ReplyTold) -> Result<Read, Stop> {
             author: told.author.clone(),
             words: RichText::plain(told.text.clone()),
             files: Vec::new(),
+            at: job.event.at,
+            earlier: Vec::new(),
         })),
         Err(error) => Err(error.into()),
     }
@@ -186,10 +193,28 @@ async fn deliver(
         },
         _ => Ending::Done,
     };
+    if !plan.units.is_empty() {
+        left_out.extend(moved_on_note(job, told, identity));
+    }
     Ok(Turn::Finish {
         changes: left_out,
         ending,
     })
+}
+
+/// A reply in a conversation that a newer one followed reached the customer all the same; where they answer is told
+/// once.
+fn moved_on_note(job: &Job<'_>, told: &ReplyTold, identity: &Identity) -> Option<Change> {
+    let present = &identity.thread.as_ref()?.conversation;
+    if *present == told.conversation {
+        return None;
+    }
+    let workspace = &job.workspace;
+    let url = job
+        .inbox
+        .conversation_url(&workspace.platform_id, &workspace.facts, present);
+    let key = format!("moved-on:{}:{present}", told.conversation);
+    note(job, told, key, words::moved_on(&job.label.title, &url))
 }
 
 /// Remembers that the note was owed: what becomes of the message is news to the team then.
@@ -236,7 +261,13 @@ fn part_words(plan: &Plan, place: usize, what: &str) -> String {
         .to_owned()
 }
 
-fn refused(job: &Job<'_>, told: &ReplyTold, what: &str, refusal: &Refusal, mut changes: Vec<Change>) -> Turn {
+pub(super) fn refused(
+    job: &Job<'_>,
+    told: &ReplyTold,
+    what: &str,
+    refusal: &Refusal,
+    mut changes: Vec<Change>,
+) -> Turn {
     let link = words::may_help(refusal.reason).then(|| job.flow.resend_link(job.event.id));
     let html = words::refused(&job.label.title, what, refusal, link.as_deref());
     changes.extend(failure_note(job, told, html));
@@ -248,19 +279,6 @@ fn refused(job: &Job<'_>, told: &ReplyTold, what: &str, refusal: &Refusal, mut c
     }
 }
 
-/// Waits for the channel to come back, but not for ever.
-fn held(job: &Job<'_>, told: &ReplyTold, cause: Cause, mend: &str) -> Turn {
-    if job.now().since(job.event.accepted_at) < HELD_MAX {
-        return Turn::wait(HELD_WAIT, &cause.code, &cause.message);
-    }
-    let refusal = Refusal {
-        reason: Reason::Account,
-        cause,
-        next_step: Some(format!("{mend}, then send the reply again.")),
-    };
-    refused(job, told, &words::quoted(&told.text), &refusal, Vec::new())
-}
-
 /// The note for a reply that was tried for too long.
 pub(crate) fn given_up(job: &Job<'_>, told: &ReplyTold, cause: &Cause) -> Option<Change> {
     let link = job.flow.resend_link(job.event.id);
@@ -268,7 +286,7 @@ pub(crate) fn given_up(job: &Job<'_>, told: &ReplyTold, cause: &Cause) -> Option
     failure_note(job, told, html)
 }
 
-fn failure_note(job: &Job<'_>, told: &ReplyTold, html: String) -> Option<Change> {
+pub(super) fn failure_note(job: &Job<'_>, told: &ReplyTold, html: String) -> Option<Change> {
     note(job, told, words::note_key(job.event.id), html)
 }
 

@@ -16,6 +16,7 @@ use super::doubt::{self, Verdict};
 use super::plan::Unit;
 use super::spacing;
 use crate::connector::Connector;
+use crate::inbound::failure_word;
 use crate::job::{Job, Stop};
 use crate::payload::{correlation, send_step};
 
@@ -69,6 +70,8 @@ pub(super) async fn unit(
     if let Some(wait) = spacing::wait(job, delivery).await? {
         return Ok(Outcome::Wait(wait, "pace", spacing::WHY));
     }
+    // Until what became of it is stored.
+    let _under_way = job.flow.sending.begin(identity.id);
     let effect = job.announce(&step, &identity.id.to_string(), &unit.mark).await?;
     let context = job.flow.context(&job.channel, plugin);
     let started = Instant::now();
@@ -83,6 +86,11 @@ pub(super) async fn unit(
             Ok(Outcome::Taken)
         }
         Err(error) => {
+            if !matches!(error, CallError::Provider(_)) {
+                job.flow
+                    .metrics()
+                    .guest_failure(&job.channel.plugin, failure_word(&error));
+            }
             let failure = failure_of(error);
             job.commit(vec![
                 job.undone(effect, &failure),

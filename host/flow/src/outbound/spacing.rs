@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mantle_model::capabilities::Delivery;
 use mantle_model::clock::Time;
+use mantle_model::ids::LaneId;
 
 use crate::job::{Job, Stop};
 use crate::payload::SEND_STEPS;
@@ -19,10 +20,15 @@ const PAUSE_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// How long the next message to this person must wait; None: it may go now.
 pub(super) async fn wait(job: &Job<'_>, delivery: &Delivery) -> Result<Option<Duration>, Stop> {
+    wait_on(job, delivery, job.lane.claim.lane).await
+}
+
+/// The same where the last one lay on another lane of the person.
+pub(super) async fn wait_on(job: &Job<'_>, delivery: &Delivery, lane: LaneId) -> Result<Option<Duration>, Stop> {
     let Some(pause) = pause(delivery) else {
         return Ok(None);
     };
-    let last = job.flow.store().last_announced(job.lane.claim.lane, SEND_STEPS).await?;
+    let last = job.flow.store().last_announced(lane, SEND_STEPS).await?;
     Ok(left(pause, last, job.now()))
 }
 

@@ -89,6 +89,13 @@ pub(crate) fn unknown(title: &str, what: &str, cause: &Cause, link: &str) -> Str
     note::html_with_link(&headline, &[what, &reason, next], (SEND_AGAIN, link))
 }
 
+/// It was sent from a conversation that is not the person's present one.
+pub(crate) fn moved_on(title: &str, url: &str) -> String {
+    let headline = format!("Sent to the customer ({title}).");
+    let sentence = "A newer conversation with them has begun since; what they write next appears there.";
+    note::html_with_link(&headline, &[sentence], ("Open the newer conversation", url))
+}
+
 /// Some files of a reply cannot go; each line says why.
 pub(crate) fn files_left_out(title: &str, lines: &[String]) -> String {
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();

@@ -8,6 +8,7 @@
 
 mod budgets;
 mod inward;
+mod line;
 mod outward;
 mod together;
 mod world;

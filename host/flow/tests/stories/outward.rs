@@ -1,9 +1,11 @@
 //! From the inbox to the customer.
 
+use mantle_flow::channels;
 use mantle_inbox::ReplyFile;
 use mantle_model::failure::{Cause, Failure, Reason, Refusal};
 use mantle_model::inbound::{Author, DeliveryReport, Event, EventBody, Status};
 use mantle_sandbox::CallError;
+use mantle_store::directory::{ChannelChange, ChannelStatus};
 use mantle_store::intake::Direction;
 use mantle_store::ledger::{MessageFilter, MessageRow, MessageState};
 
@@ -226,4 +228,38 @@ async fn wi_2_the_provider_may_know_better() {
     world.told(vec![text(&world, "m2", "Here I am")]).await;
     world.answered("v1", "r3", "Welcome", Vec::new()).await;
     assert_eq!(world.sent(), ["Hi", "Welcome"]);
+}
+
+async fn becomes(world: &World, status: ChannelStatus) {
+    let change = ChannelChange {
+        status: Some((status, None)),
+        ..ChannelChange::default()
+    };
+    channels::change_channel(&world.flow, world.channel, change)
+        .await
+        .unwrap();
+}
+
+/// Nobody looked at the replies before the channel came back: those that are too old stay all the same.
+#[tokio::test]
+async fn out_17_what_waited_for_too_long_is_not_sent_when_the_channel_is_back() {
+    let world = begun().await;
+    becomes(&world, ChannelStatus::Disconnected).await;
+    world.answered("v1", "r1", "Too old", Vec::new()).await;
+    world.answered("v1", "r2", "Too old as well", Vec::new()).await;
+    world.clock.advance(std::time::Duration::from_secs(60));
+    world.answered("v1", "r3", "Young enough", Vec::new()).await;
+    world.clock.advance(std::time::Duration::from_secs(29 * 60));
+    becomes(&world, ChannelStatus::Connected).await;
+    world.later(60).await;
+    assert_eq!(world.sent(), ["Young enough"]);
+    let notes: Vec<_> = world.lines().into_iter().filter(|line| line.0 == "note").collect();
+    assert_eq!(notes.len(), 2, "{notes:?}");
+    assert!(
+        notes[0].1.contains("“Too old”") && notes[0].1.contains("The channel was away"),
+        "{notes:?}"
+    );
+    // Written when all was well again.
+    world.answered("v1", "r4", "And now", Vec::new()).await;
+    assert_eq!(world.sent(), ["Young enough", "And now"]);
 }

@@ -164,6 +164,8 @@ async fn replay_last(bridge: &Bridge) -> Result<(u16, Value)> {
     bridge.api(Method::POST, &path, Some(&json!({}))).await
 }
 
+mod held;
+mod line;
 pub mod outcomes;
 pub mod refusals;
 pub mod sending;

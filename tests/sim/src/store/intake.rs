@@ -6,7 +6,7 @@ use mantle_model::ids::{ChannelId, IdentityId, LaneId, MessageId, ReceiptId};
 use mantle_model::inbound::{Alias, AliasKind};
 use mantle_store::StoreError;
 use mantle_store::intake::{
-    Accepted, AcceptedEvent, Intake, LaneKey, NewEvent, NewReceipt, Origin, ReceiptState, Unparsed, Unread,
+    AHEAD, Accepted, AcceptedEvent, Intake, LaneKey, NewEvent, NewReceipt, Origin, ReceiptState, Unparsed, Unread,
 };
 
 use super::{Kept, Lane, Memory, MemoryStore, Now, Row, Someone, body_of, number};
@@ -155,6 +155,10 @@ impl Memory {
             LaneKey::Identity(identity) => {
                 let identity = self.present(*identity).unwrap_or(*identity);
                 (identity.to_string(), Some(identity))
+            }
+            LaneKey::Ahead(identity) => {
+                let identity = self.present(*identity).unwrap_or(*identity);
+                (format!("{AHEAD}{identity}"), Some(identity))
             }
             LaneKey::Chore(chore) => (chore.clone(), None),
         };

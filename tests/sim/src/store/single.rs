@@ -5,7 +5,7 @@ use mantle_model::clock::Time;
 use mantle_model::ids::{ChannelId, MessageId, WorkspaceId};
 use mantle_store::StoreError;
 use mantle_store::intake::Direction;
-use mantle_store::single::{Making, Single, Sweep};
+use mantle_store::single::{Making, Single, Standing, Sweep};
 
 use super::{Made, Memory, MemoryStore, Swept, number};
 
@@ -78,6 +78,26 @@ impl Single for MemoryStore {
         self.transact(move |memory, _| {
             let known = |key: String| memory.dedupe.contains_key(&(channel, number(direction), key));
             Ok(keys.into_iter().map(known).collect())
+        })
+        .await
+    }
+
+    async fn standing(
+        &self,
+        channel: ChannelId,
+        direction: Direction,
+        key: &str,
+    ) -> Result<Option<Standing>, StoreError> {
+        let key = (channel, number(direction), key.to_owned());
+        self.transact(move |memory, _| {
+            let Some((message, _)) = memory.dedupe.get(&key) else {
+                return Ok(None);
+            };
+            let lane = memory.lanes.get(&message.lane);
+            Ok(Some(Standing {
+                message: *message,
+                finished: lane.is_some_and(|lane| message.seq <= lane.head),
+            }))
         })
         .await
     }

@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use mantle_model::clock::Time;
 use mantle_model::ids::{ChannelId, MessageId, ReceiptId};
 use mantle_store::StoreError;
-use mantle_store::intake::{Origin, ReceiptState};
+use mantle_store::intake::{Direction, Origin, ReceiptState};
 use mantle_store::lanes::{Effect, EffectState, Ending};
-use mantle_store::upkeep::{Figures, HookFilter, Kept, KeptHook, Pruned, Restored, Unfinished, Upkeep};
+use mantle_store::upkeep::{Figures, HookFilter, Kept, KeptHook, Pruned, Restored, Unfinished, Upkeep, Waiting};
 
-use super::{Memory, MemoryStore};
+use super::{Memory, MemoryStore, number};
 
 #[async_trait]
 impl Upkeep for MemoryStore {
@@ -25,6 +25,27 @@ impl Upkeep for MemoryStore {
 
     async fn figures(&self, now: Time) -> Result<Figures, StoreError> {
         self.transact(move |memory, _| Ok(figures(memory, now))).await
+    }
+
+    async fn waiting(&self) -> Result<Vec<Waiting>, StoreError> {
+        self.transact(move |memory, _| {
+            let mut events: BTreeMap<(ChannelId, u8), u64> = BTreeMap::new();
+            for lane in memory.lanes.values().filter(|lane| lane.ready_at.is_some()) {
+                let place = (lane.channel, number(lane.direction));
+                *events.entry(place).or_default() += (lane.tail - lane.head).unsigned_abs();
+            }
+            let row = |((channel, direction), events)| Waiting {
+                channel,
+                direction: if direction == number(Direction::In) {
+                    Direction::In
+                } else {
+                    Direction::Out
+                },
+                events,
+            };
+            Ok(events.into_iter().map(row).collect())
+        })
+        .await
     }
 
     async fn hooks(&self, filter: &HookFilter) -> Result<Vec<KeptHook>, StoreError> {
