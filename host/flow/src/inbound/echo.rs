@@ -18,7 +18,8 @@ use crate::payload::{Correlated, SEND_STEPS, correlated};
 const COMMENT_STEP: &str = "comment";
 /// While a send to the same person is under way.
 const SEND_WAIT: Duration = Duration::from_secs(2);
-/// After so long a send has its answer or never gets one: longer than a connector has for it.
+/// After so long a send of another host has its answer or never gets one: a connector has 30 s for it, and the host
+/// some more to store what came of it.
 const SEND_ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Our own message, told again: only the provider's id of it may be news.
@@ -57,25 +58,33 @@ pub(super) fn settle(named: Correlated, remote_id: &str) -> Change {
 /// until then nobody can tell.
 async fn taken_for_a_colleague(job: &Job<'_>, message: &Message) -> Result<Option<Turn>, Stop> {
     let store = job.flow.store();
-    // Before what is known: a send that ends between the two looks is seen by the second.
-    let open = match job.lane.identity {
-        Some(identity) => store.open_effects(&identity.to_string(), None).await?,
-        None => Vec::new(),
-    };
+    // First whether anything is under way, then the id: a send that ends in between is known by it.
+    let under_way = sends_under_way(job).await?;
     let known = store.message_by_remote_id(job.channel.id, &message.id).await?;
     if known.is_some_and(|trace| trace.message.direction == Direction::Out) {
         return Ok(Some(Turn::ignored("echo")));
     }
-    let under_way = |effect: &Effect| {
-        effect.step.starts_with(SEND_STEPS) && job.now().since(effect.announced_at) < SEND_ENDS_WITHIN
-    };
-    Ok(open.iter().any(under_way).then(|| {
+    Ok(under_way.then(|| {
         Turn::wait(
             SEND_WAIT,
             "own-send",
             "A send of ours to the same person has no answer yet.",
         )
     }))
+}
+
+async fn sends_under_way(job: &Job<'_>) -> Result<bool, Stop> {
+    let Some(identity) = job.lane.identity else {
+        return Ok(false);
+    };
+    if job.flow.sending.is_under_way(identity) {
+        return Ok(true);
+    }
+    let open = job.flow.store().open_effects(&identity.to_string(), None).await?;
+    let fresh = |effect: &Effect| job.now().since(effect.announced_at) < SEND_ENDS_WITHIN;
+    Ok(open
+        .iter()
+        .any(|effect| effect.step.starts_with(SEND_STEPS) && fresh(effect)))
 }
 
 /// A colleague answered in the provider's own app: shown as the team's, never sent out again.

@@ -63,6 +63,42 @@ async fn in_16_what_is_told_of_our_message_before_the_send_returns_makes_no_part
     bridge.assert_lawful()
 }
 
+/// The answer takes seconds, and by the host's clock minutes: an echo is not the native app's while we still send.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_16_an_echo_during_a_send_that_takes_long_is_never_the_native_apps() -> Result<()> {
+    let (bridge, _) = Bridge::with_whatsapp().await?;
+    let number = bridge.world.whatsapp.number(whatsapp::PHONE_NUMBER_ID);
+    bridge.whatsapp_customer("4915155501234").writes("Hello").await;
+    bridge.quiet().await?;
+    let conversation = bridge.only_conversation()?.id;
+    let trickle = Fault::Slow(Duration::from_millis(20));
+    bridge.world.whatsapp.faults().next_on("messages", trickle);
+    bridge
+        .teammate()
+        .replies(&conversation, "<p>Good morning</p>", &[])
+        .await;
+    let sent = bridge.until("the message is out", || number.sent().pop()).await?;
+    let echo = json!({"from": number.setup().display_phone_number, "to": "4915155501234", "id": sent.id,
+        "timestamp": bridge.world.scene().now().to_string(), "type": "text", "text": {"body": "Good morning"}});
+    let mut change = number.change(json!({"message_echoes": [echo]}));
+    change["field"] = json!("smb_message_echoes");
+    assert!(number.deliver("echo", vec![change]).await.is_good());
+    let mut looks = 0;
+    while outgoing(&bridge).await?["state"] == "sending" {
+        bridge.advance(Duration::from_secs(61));
+        bridge.host().flow.settle().await?;
+        looks += 1;
+    }
+    assert!(
+        looks > 3,
+        "the send took long, and the echo was looked at {looks} times meanwhile"
+    );
+    bridge.calm().await?;
+    let teammates = vec![(intercom::ADMIN.to_owned(), "<p>Good morning</p>".to_owned())];
+    assert_eq!(comments(&bridge.only_conversation()?), teammates);
+    bridge.assert_lawful()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_16_a_lost_answer_is_settled_by_what_the_provider_tells() -> Result<()> {
     let (bridge, _) = Bridge::connected().await?;
