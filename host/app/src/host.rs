@@ -16,10 +16,10 @@ use mantle_flow::connector::Catalog;
 use mantle_flow::metrics::Metrics;
 use mantle_flow::shelf::StoreShelf;
 use mantle_flow::upkeep::{self, Retention};
-use mantle_flow::{Flow, FlowParts, restored, worker};
+use mantle_flow::{Flow, FlowParts, outage, restored, worker};
 use mantle_inbox::Inbox;
 use mantle_inbox::intercom::{Intercom, IntercomConfig};
-use mantle_model::clock::{Clock, SystemClock};
+use mantle_model::clock::{Clock, SystemClock, Time};
 use mantle_model::ids::{ChannelId, IdSource};
 use mantle_model::secret::Secret;
 use mantle_sandbox::Shelf;
@@ -54,6 +54,7 @@ use crate::watch::Watch;
 const PULSE_EVERY: Duration = Duration::from_secs(2);
 /// The channel under which that write lies: none that exists.
 const PULSE_CHANNEL: ChannelId = ChannelId(0);
+const PULSE_KEY: &str = "pulse";
 /// From the word to stop until the host has stopped: requests and turns under way may take so long to end; what has
 /// not ended then is dropped and found again at the next start. Below the 30 s that Kubernetes grants by default.
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(25);
@@ -118,6 +119,9 @@ impl Host {
         restored::reconcile(&rooms.flow)
             .await
             .context("What a restore left in doubt could not be written down, so no work may begin")?;
+        outage::look_back(&rooms.flow, last_beat(&rooms.store, &surroundings).await?)
+            .await
+            .context("What an earlier stop may have cost could not be written down")?;
         tracing::info!(
             "Mantle {} listens at {addr}, known as {public_url}",
             env!("CARGO_PKG_VERSION")
@@ -210,6 +214,7 @@ impl Rooms {
             registry: Arc::new(registry),
             http,
             figures,
+            backlog: Default::default(),
             pulse: Pulse::default(),
             tasks: TaskTracker::new(),
             admission: Arc::default(),
@@ -307,6 +312,7 @@ impl Running {
             data_dir: config.fixed.data_dir.clone(),
         };
         tasks.spawn(beat.beat_until(rest.clone()));
+        tasks.spawn(watch_backlog(Arc::clone(&front), rest.clone()));
         tasks.spawn(look_after(Arc::clone(&flow), config.fixed.retention, rest.clone()));
         tasks.spawn(follow_directory(Arc::clone(&flow), Arc::clone(&store), rest.clone()));
         let files = watched_files(&config);
@@ -437,6 +443,26 @@ async fn follow_directory(flow: Arc<Flow>, store: Arc<SqlStore>, rest: Cancellat
     }
 }
 
+/// Apart from the pulse, which must not wait for it.
+async fn watch_backlog(front: Arc<Front>, rest: CancellationToken) {
+    while !rest.is_cancelled() {
+        front.watch_backlog().await;
+        tokio::select! {
+            biased;
+            () = rest.cancelled() => {}
+            () = tokio::time::sleep(PULSE_EVERY) => {}
+        }
+    }
+}
+
+/// When any host of the database was at work last.
+async fn last_beat(store: &SqlStore, surroundings: &Surroundings) -> Result<Option<Time>> {
+    let value = store.kv_get(PULSE_CHANNEL, PULSE_KEY, surroundings.clock.now()).await;
+    let value = value.context("The database cannot be read")?;
+    let at = value.and_then(|value| <[u8; 8]>::try_from(value).ok());
+    Ok(at.map(|at| Time::from_unix_ms(i64::from_be_bytes(at))))
+}
+
 /// What shows every other second that the host is alive and able.
 struct Heart {
     front: Arc<Front>,
@@ -450,7 +476,9 @@ impl Heart {
         loop {
             let now = self.front.clock.now();
             let value = now.unix_ms().to_be_bytes();
-            let write = self.store.kv_set(PULSE_CHANNEL, "pulse", None, Some(&value), None, now);
+            let write = self
+                .store
+                .kv_set(PULSE_CHANNEL, PULSE_KEY, None, Some(&value), None, now);
             let written = tokio::select! {
                 biased;
                 () = rest.cancelled() => return,

@@ -20,12 +20,14 @@ pub mod metrics;
 mod misfits;
 mod note;
 mod one_at_a_time;
+pub mod outage;
 pub mod outbound;
 mod paced;
 pub mod payload;
 pub mod restored;
 pub mod retry;
 mod schedule;
+mod sending;
 mod sharing;
 pub mod shelf;
 mod standing;
@@ -56,7 +58,9 @@ use crate::gates::Gates;
 use crate::metrics::Metrics;
 use crate::misfits::Misfits;
 use crate::one_at_a_time::OneAtATime;
+use crate::outage::Outage;
 use crate::schedule::Schedule;
+use crate::sending::Sending;
 use crate::sweep::Sweeps;
 
 /// Where random numbers come from.
@@ -97,10 +101,13 @@ pub struct Flow {
     sweeps: Sweeps,
     /// Since when the database is a restored one.
     restore: OnceLock<Restored>,
+    /// The latest time without any host.
+    outage: OnceLock<Outage>,
     /// When the worker last looked for work.
     worked: Mutex<Instant>,
     gates: Gates,
     leasing: OneAtATime,
+    sending: Sending,
     schedule: Schedule,
 }
 
@@ -162,9 +169,11 @@ impl Flow {
             making: OneAtATime::default(),
             sweeps: Sweeps::default(),
             restore: OnceLock::new(),
+            outage: OnceLock::new(),
             worked: Mutex::new(Instant::now()),
             gates,
             leasing: OneAtATime::default(),
+            sending: Sending::default(),
             schedule: Schedule::default(),
         }))
     }
@@ -238,7 +247,7 @@ impl Flow {
     pub fn notices(&self, channel: &Channel) -> Vec<Notice> {
         let plugin = self.plugin(&channel.plugin);
         let told = plugin.and_then(|plugin| self.misfits.notice(channel.id, plugin.fields()));
-        told.into_iter().collect()
+        told.into_iter().chain(outage::notice(self, channel)).collect()
     }
 
     /// How the plugin's provider treats a hook that is not taken. None: there is no such plugin.
@@ -282,6 +291,15 @@ impl Flow {
 
     pub(crate) fn restore(&self) -> Option<Restored> {
         self.restore.get().copied()
+    }
+
+    pub(crate) fn remember_outage(&self, outage: Outage) {
+        // Told once, on start.
+        let _ = self.outage.set(outage);
+    }
+
+    pub(crate) fn outage(&self) -> Option<Outage> {
+        self.outage.get().copied()
     }
 
     pub(crate) fn shelf(&self) -> &dyn Shelf {

@@ -31,6 +31,7 @@ pub struct Metrics {
     gap_found: Counters<1>,
     breaker_state: Gauges<2>,
     ratelimit_wait: Histograms<2>,
+    lease_lost: Counter,
 }
 
 impl Metrics {
@@ -49,6 +50,7 @@ impl Metrics {
             gap_found: Family::default(),
             breaker_state: Family::default(),
             ratelimit_wait: Family::new_with_constructor(from_a_hundredth),
+            lease_lost: Counter::default(),
         };
         let registry = registry.sub_registry_with_prefix("mantle");
         registry.register("receipts", "Raw hooks stored, by outcome", metrics.receipts.clone());
@@ -88,7 +90,13 @@ impl Metrics {
         registry.register("breaker_state", help, metrics.breaker_state.clone());
         let help = "What a limit of the other side asked to wait, as far as it is believed";
         registry.register_with_unit("ratelimit_wait", help, Unit::Seconds, metrics.ratelimit_wait.clone());
+        let help = "Results dropped because another worker had the lane by then";
+        registry.register("lease_lost", help, metrics.lease_lost.clone());
         metrics
+    }
+
+    pub(crate) fn lease_lost(&self) {
+        self.lease_lost.inc();
     }
 
     /// `of`: the workspace or channel whose credential it is.
