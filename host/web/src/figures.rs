@@ -1,8 +1,10 @@
 //! How the store stands, as gauges: read from it when somebody asks for the metrics.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
+use mantle_model::ids::ChannelId;
 use mantle_store::upkeep::Figures;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
@@ -12,6 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 use tokio::sync::Mutex;
 
 use crate::Front;
+use crate::backlog::BacklogBody;
 use crate::limits::FIGURES_EVERY;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -24,6 +27,12 @@ struct StateLabel {
     state: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WayLabel {
+    channel: String,
+    direction: &'static str,
+}
+
 type Seconds = Gauge<f64, AtomicU64>;
 
 /// The gauges. Those of a channel without waiting work are absent.
@@ -31,11 +40,14 @@ type Seconds = Gauge<f64, AtomicU64>;
 pub struct StoreFigures {
     lanes_ready: Family<ChannelLabel, Gauge>,
     oldest_ready: Family<ChannelLabel, Seconds>,
+    events_waiting: Family<WayLabel, Gauge>,
+    backlog_empty: Family<ChannelLabel, Gauge>,
     effects_ambiguous: Gauge,
     dead_waiting: Gauge,
     receipts_waiting: Family<StateLabel, Gauge>,
     log_bytes: Gauge,
     oldest_transaction: Seconds,
+    config_applied: Gauge,
     /// When the store was last asked; held while it is, so that two readers of the metrics ask once.
     asked: Mutex<Option<Instant>>,
 }
@@ -46,11 +58,14 @@ impl StoreFigures {
         let figures = Self {
             lanes_ready: Family::default(),
             oldest_ready: Family::default(),
+            events_waiting: Family::default(),
+            backlog_empty: Family::default(),
             effects_ambiguous: Gauge::default(),
             dead_waiting: Gauge::default(),
             receipts_waiting: Family::default(),
             log_bytes: Gauge::default(),
             oldest_transaction: Seconds::default(),
+            config_applied: Gauge::default(),
             asked: Mutex::default(),
         };
         let registry = registry.sub_registry_with_prefix("mantle");
@@ -64,6 +79,17 @@ impl StoreFigures {
             "How long the oldest of them has been due",
             Unit::Seconds,
             figures.oldest_ready.clone(),
+        );
+        registry.register(
+            "events_waiting",
+            "Events taken in and not come to their end",
+            figures.events_waiting.clone(),
+        );
+        registry.register_with_unit(
+            "backlog_empty",
+            "When nothing will wait any more at the rate of the last minutes; absent while it does not shrink",
+            Unit::Seconds,
+            figures.backlog_empty.clone(),
         );
         registry.register(
             "effects_ambiguous",
@@ -92,6 +118,11 @@ impl StoreFigures {
             Unit::Seconds,
             figures.oldest_transaction.clone(),
         );
+        registry.register(
+            "config_reload_success",
+            "Whether the configuration on disk is the one in use: 1 yes, 0 it has problems",
+            figures.config_applied.clone(),
+        );
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "What runs", build);
         figures
@@ -108,6 +139,32 @@ impl StoreFigures {
         match front.store.figures(front.clock.now()).await {
             Ok(figures) => self.show(&figures),
             Err(error) => tracing::warn!(%error, "The figures of the store could not be read"),
+        }
+        let applied = front.desk.configuration().problems.is_empty();
+        self.config_applied.set(i64::from(applied));
+        match front.backlog.look(front).await {
+            Ok(counts) => self.show_backlog(&counts),
+            Err(error) => tracing::warn!(%error, "What waits could not be counted"),
+        }
+    }
+
+    fn show_backlog(&self, counts: &BTreeMap<ChannelId, BacklogBody>) {
+        self.events_waiting.clear();
+        self.backlog_empty.clear();
+        for (channel, waiting) in counts {
+            let channel = channel.to_string();
+            for (direction, events) in [("in", waiting.inbound), ("out", waiting.outbound)] {
+                let label = WayLabel {
+                    channel: channel.clone(),
+                    direction,
+                };
+                self.events_waiting.get_or_create(&label).set(whole(events));
+            }
+            if let Some(seconds) = waiting.empty_in_seconds {
+                self.backlog_empty
+                    .get_or_create(&ChannelLabel { channel })
+                    .set(whole(seconds));
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod admission;
 pub mod api;
+pub mod backlog;
 mod body;
 pub mod desk;
 pub mod figures;
@@ -32,6 +33,7 @@ use prometheus_client::registry::Registry;
 use tokio_util::task::TaskTracker;
 
 pub use crate::admission::Admission;
+use crate::backlog::Backlog;
 use crate::desk::Desk;
 use crate::figures::StoreFigures;
 use crate::media::MediaLinks;
@@ -53,6 +55,8 @@ pub struct Front {
     pub http: HttpMetrics,
     /// How the store stands; read when the metrics are.
     pub figures: StoreFigures,
+    /// What waited in the last minutes.
+    pub backlog: Backlog,
     pub pulse: Pulse,
     /// Requests under way, which outlive callers that hang up.
     pub tasks: TaskTracker,

@@ -88,6 +88,10 @@ pub(super) async fn channels(common: &Common, workspace: Option<&str>, output: &
         let answer = remote.get(&format!("/api/v1/workspaces/{workspace}/channels")).await?;
         channels.extend(answer["channels"].as_array().cloned().unwrap_or_default());
     }
+    let mut shown = channels.clone();
+    for channel in &mut shown {
+        channel["waiting"] = json!(waiting(&channel["backlog"]));
+    }
     let answer = json!({ "channels": channels });
     let fields = [
         "id",
@@ -96,11 +100,30 @@ pub(super) async fn channels(common: &Common, workspace: Option<&str>, output: &
         "status",
         "external_name",
         "created_at",
+        "waiting",
         "status_cause",
     ];
-    let heads = ["id", "name", "plugin", "status", "account", "created", "cause"];
-    output.answer(&answer, &table(&heads, &rows(&answer["channels"], &fields)));
+    let heads = [
+        "id", "name", "plugin", "status", "account", "created", "waiting", "cause",
+    ];
+    output.answer(&answer, &table(&heads, &rows(&json!(shown), &fields)));
     Ok(true)
+}
+
+/// What waits of the channel, and for how long it will at the present rate: `120 in, 4 out, empty in 3 min`.
+fn waiting(backlog: &Value) -> String {
+    let count = |name: &str| backlog[name].as_u64().unwrap_or_default();
+    let (inbound, outbound) = (count("inbound"), count("outbound"));
+    if inbound + outbound == 0 {
+        return "-".to_owned();
+    }
+    let end = match backlog["empty_in_seconds"].as_u64() {
+        None => String::new(),
+        Some(seconds) if seconds < 120 => format!(", empty in {seconds} s"),
+        Some(seconds) if seconds < 7_200 => format!(", empty in {} min", seconds / 60),
+        Some(seconds) => format!(", empty in {} h", seconds / 3_600),
+    };
+    format!("{inbound} in, {outbound} out{end}")
 }
 
 pub(super) async fn add_channel(

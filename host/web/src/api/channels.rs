@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use mantle_model::clock::Time;
+use mantle_model::ids::ChannelId;
 use mantle_model::inbound::NoticeLevel;
 use mantle_model::secret::Secret;
 use mantle_store::directory::{Channel, ChannelSettings, ChannelStatus, GroupPolicy, Signature};
@@ -18,10 +19,13 @@ use super::error::ErrorBody;
 use super::input::{Input, id};
 use super::{ApiError, workspaces};
 use crate::Front;
+use crate::backlog::BacklogBody;
 use crate::desk::{ChannelDraft, ChannelEdit};
 
 /// A name is shown in lists, in characters.
 const NAME_CHARS_MAX: usize = 200;
+/// A minute to a day, in seconds: less is no time to reconnect in, and an answer of the day before confuses.
+const HOLD: std::ops::RangeInclusive<u32> = 60..=86_400;
 /// Parked hooks are counted up to here: a channel's page must not read without end.
 const PARKED_COUNTED_MAX: u32 = 200;
 
@@ -64,6 +68,10 @@ pub struct ChannelSettingsBody {
     /// a last line, `— Ann`. It counts into the channel's text limit; bots and files without words are not signed.
     #[schema(example = "none")]
     signature: SignatureWord,
+    /// So long after it was written a reply still goes out when the channel was offline or disconnected; then it has
+    /// failed, and a note says so.
+    #[schema(example = 1800)]
+    hold_replies_seconds: u32,
 }
 
 /// Settings to change; what is left out stays, or has its default on a new channel.
@@ -76,6 +84,9 @@ pub struct ChannelSettingsEdit {
     /// `none` (default) or `name`
     #[schema(example = "name")]
     signature: Option<SignatureWord>,
+    /// 60 (1 minute) to 86400 (1 day); 1800 (30 minutes) by default.
+    #[schema(example = 1800)]
+    hold_replies_seconds: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
@@ -118,6 +129,7 @@ pub struct ChannelBody {
     /// Names of the secrets the channel has.
     secrets: Vec<String>,
     settings: ChannelSettingsBody,
+    backlog: BacklogBody,
     notices: Vec<NoticeBody>,
     /// Group messages refused so far.
     refused_groups: u64,
@@ -177,6 +189,15 @@ fn next_step(status: ChannelStatus) -> Option<&'static str> {
 }
 
 async fn body(front: &Front, channel: Channel) -> Result<ChannelBody, ApiError> {
+    let backlog = front.backlog.look(front).await?;
+    shown(front, channel, &backlog).await
+}
+
+async fn shown(
+    front: &Front,
+    channel: Channel,
+    backlog: &BTreeMap<ChannelId, BacklogBody>,
+) -> Result<ChannelBody, ApiError> {
     let (inbound, outbound) = front.store.last_traffic(channel.id).await?;
     let hook_url = front.desk.hook_url(&channel);
     let hints = groups_hint(&channel)
@@ -206,6 +227,7 @@ async fn body(front: &Front, channel: Channel) -> Result<ChannelBody, ApiError> 
         fields: channel.fields,
         secrets: channel.secrets.names().map(str::to_owned).collect(),
         settings: settings_body(&channel.settings),
+        backlog: backlog.get(&channel.id).copied().unwrap_or_default(),
         notices: channel
             .notices
             .into_iter()
@@ -285,12 +307,20 @@ fn settings_body(settings: &ChannelSettings) -> ChannelSettingsBody {
             Signature::None => SignatureWord::None,
             Signature::Name => SignatureWord::Name,
         },
+        hold_replies_seconds: settings.held_for,
     }
 }
 
 /// The present settings with these changes.
-fn settings(present: &ChannelSettings, edit: &ChannelSettingsEdit) -> ChannelSettings {
-    ChannelSettings {
+fn settings(present: &ChannelSettings, edit: &ChannelSettingsEdit) -> Result<ChannelSettings, ApiError> {
+    if let Some(wrong) = edit.hold_replies_seconds.filter(|seconds| !HOLD.contains(seconds)) {
+        let (least, most) = (HOLD.start(), HOLD.end());
+        let message = format!(
+            "`hold_replies_seconds` is {least} (1 minute) to {most} (1 day), not {wrong}; 1800 is half an hour."
+        );
+        return Err(ApiError::invalid("settings.hold_replies_seconds", message));
+    }
+    Ok(ChannelSettings {
         groups: match edit.groups {
             None => present.groups.clone(),
             Some(GroupsWord::Refuse) => GroupPolicy::Refuse,
@@ -301,7 +331,8 @@ fn settings(present: &ChannelSettings, edit: &ChannelSettingsEdit) -> ChannelSet
             Some(SignatureWord::None) => Signature::None,
             Some(SignatureWord::Name) => Signature::Name,
         },
-    }
+        held_for: edit.hold_replies_seconds.unwrap_or(present.held_for),
+    })
 }
 
 fn name(text: &str) -> Result<String, ApiError> {
@@ -343,7 +374,7 @@ pub(super) async fn connect(
         name: name(&draft.name)?,
         fields: fields(draft.fields),
         take_over: draft.take_over,
-        settings: settings(&ChannelSettings::default(), &draft.settings),
+        settings: settings(&ChannelSettings::default(), &draft.settings)?,
     };
     let channel = front.desk.connect_channel(draft).await?;
     Ok((StatusCode::CREATED, Json(body(&front, channel).await?)))
@@ -360,9 +391,10 @@ pub(super) async fn of_workspace(
     Path(text): Path<String>,
 ) -> Result<Json<ChannelList>, ApiError> {
     let workspace = workspaces::find(&front, &text).await?;
+    let backlog = front.backlog.look(&front).await?;
     let mut channels = Vec::new();
     for channel in front.store.channels(Some(workspace.id)).await? {
-        channels.push(body(&front, channel).await?);
+        channels.push(shown(&front, channel, &backlog).await?);
     }
     Ok(Json(ChannelList { channels }))
 }
@@ -400,7 +432,7 @@ pub(super) async fn edit(
     let edit = ChannelEdit {
         name: edit.name.as_deref().map(name).transpose()?,
         fields: fields(edit.fields),
-        settings: Some(settings(&channel.settings, &edit.settings)),
+        settings: Some(settings(&channel.settings, &edit.settings)?),
     };
     let channel = front.desk.edit_channel(channel.id, edit).await?;
     Ok(Json(body(&front, channel).await?))

@@ -371,6 +371,7 @@ pub(super) async fn start(admin_token: Option<&str>) -> Running {
         registry: Arc::new(registry),
         http,
         figures,
+        backlog: Default::default(),
         pulse: Pulse::default(),
         tasks: TaskTracker::new(),
         admission: Arc::new(Admission::with(HOOKS_MAX, 1 << 30)),

@@ -1,6 +1,7 @@
 //! The acceptance criteria, by id, through the front door.
 
 mod attachments;
+mod backlog;
 mod browser;
 mod channels;
 mod contacts;
