@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod outsider;
+pub mod past;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -9,9 +9,13 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use crate::figures::{Measurement, Quantiles, Surroundings, rounded};
-use crate::load::{self, Plan, Sample, Until};
-use crate::stage::Stage;
+use crate::cpu::CpuPerMessage;
+use crate::figures::{Measurement, Quantiles, Surroundings, rate, rounded};
+use crate::load::{self, Plan, Until};
+use crate::stage::{Database, Setup, Stage};
+
+/// Numbers from here on are those of the measurement; the warm-up does not come so far.
+pub(crate) const MEASURED_FROM: u64 = 1 << 32;
 
 /// How it is measured.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +34,8 @@ pub struct Options {
 /// What came of it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Figures {
+    pub database: Database,
+    pub hosts: usize,
     pub connections: usize,
     pub customers: u64,
     pub inbox_works: bool,
@@ -43,87 +49,74 @@ pub struct Figures {
     pub per_second: f64,
     #[serde(flatten)]
     pub latency: Quantiles,
+    pub cpu_us_per_message: CpuPerMessage,
 }
 
-/// The closed loop, then the open one if a rate is given. Each has a host of its own, so that neither inherits a backlog.
+/// The closed loop, then the open one if a rate is given. Each has hosts of its own, so that neither inherits a
+/// backlog. Empty: the database is not on this machine.
 ///
 /// # Errors
 /// The host does not start, breaks a connection, or has not stored what it acknowledged.
-pub async fn run(folder: &Path, options: Options) -> Result<Vec<Measurement<Figures>>> {
-    let mut measured = vec![measure(folder, options, None).await?];
-    if options.rate.is_some() {
-        measured.push(measure(folder, options, options.rate).await?);
+pub async fn run(folder: &Path, setup: &Setup, options: Options) -> Result<Vec<Measurement<Figures>>> {
+    let mut measured = Vec::from_iter(measure(folder, setup, options, None).await?);
+    if options.rate.is_some() && !measured.is_empty() {
+        measured.extend(measure(folder, setup, options, options.rate).await?);
     }
     Ok(measured)
 }
 
-async fn measure(folder: &Path, options: Options, rate: Option<f64>) -> Result<Measurement<Figures>> {
-    let stage = Stage::start(folder).await?;
+async fn measure(
+    folder: &Path,
+    setup: &Setup,
+    options: Options,
+    asked: Option<f64>,
+) -> Result<Option<Measurement<Figures>>> {
+    let Some(stage) = Stage::start(folder, setup).await? else {
+        return Ok(None);
+    };
     if !options.inbox_works {
         stage.inbox.hold();
     }
-    let surroundings = Surroundings::measure(stage.folder())?;
-    let warm_up = Plan {
-        connections: options.connections,
-        customers: options.customers,
-        first: 0,
-        until: Until::Time(options.warm_up),
-        rate: None,
-    };
+    let surroundings = Surroundings::measure(&stage.disk())?;
+    let warm_up = Plan::closed(options.connections, options.customers, Until::Time(options.warm_up));
     // Connections of its own, numbers that the warm-up has not used.
     let plan = Plan {
-        first: 1 << 32,
+        first: MEASURED_FROM,
         until: Until::Time(options.time),
-        rate,
+        rate: asked,
         ..warm_up
     };
     let warm = load::run(stage.target(), warm_up).await?;
-    let samples = load::run(stage.target(), plan).await?;
+    let before = stage.cpu();
+    let sent = load::run(stage.target(), plan).await?;
+    let after = stage.cpu();
     if !options.inbox_works {
         // Nothing has left the store, so it must hold all that was acknowledged.
-        let all = warm.iter().chain(&samples);
-        let acknowledged = all.filter(|sample| sample.status == 200).count() as u64;
+        let acknowledged = (warm.good().count() + sent.good().count()) as u64;
         let stored = stage.backlog().await?;
         ensure!(
             stored == acknowledged,
             "{acknowledged} messages were acknowledged and {stored} are stored"
         );
     }
-    stage.stop().await;
-    Ok(Measurement {
-        measurement: if rate.is_some() { "ack.open" } else { "ack.closed" },
-        figures: figures(options, rate, &samples),
+    stage.stop().await?;
+    let (good, seconds) = (sent.good().count(), sent.seconds());
+    Ok(Some(Measurement {
+        measurement: if asked.is_some() { "ack.open" } else { "ack.closed" },
+        figures: Figures {
+            database: setup.database,
+            hosts: setup.hosts,
+            connections: options.connections,
+            customers: options.customers,
+            inbox_works: options.inbox_works,
+            asked_per_second: asked,
+            seconds: rounded(seconds),
+            acknowledged: good,
+            refused: sent.samples.len() - good,
+            per_second: rate(good, seconds),
+            latency: Quantiles::of(sent.took()),
+            cpu_us_per_message: CpuPerMessage::between(before, after, sent.cpu, good),
+        },
         surroundings,
-    })
-}
-
-fn figures(options: Options, rate: Option<f64>, samples: &[Sample]) -> Figures {
-    let good: Vec<&Sample> = samples.iter().filter(|sample| sample.status == 200).collect();
-    let first = samples.iter().map(|sample| sample.begun).min();
-    let last = samples.iter().map(|sample| sample.answered).max();
-    let seconds = match (first, last) {
-        (Some(first), Some(last)) => last.duration_since(first).as_secs_f64(),
-        _ => 0.0,
-    };
-    #[expect(clippy::cast_precision_loss, reason = "far fewer requests than a float counts")]
-    let per_second = if seconds > 0.0 {
-        good.len() as f64 / seconds
-    } else {
-        0.0
-    };
-    Figures {
-        connections: options.connections,
-        customers: options.customers,
-        inbox_works: options.inbox_works,
-        asked_per_second: rate,
-        seconds: rounded(seconds),
-        acknowledged: good.len(),
-        refused: samples.len() - good.len(),
-        per_second: rounded(per_second),
-        latency: Quantiles::of(
-            good.iter()
-                .map(|sample| sample.answered.duration_since(sample.begun))
-                .collect(),
-        ),
-    }
+    }))
 }

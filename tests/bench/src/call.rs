@@ -128,18 +128,18 @@ impl Bench {
         let plugin = sandbox
             .load(PluginEntry {
                 name: "whatsapp".to_owned(),
-                component: stage::component().await?,
+                component: stage::components().await?.join("whatsapp.wasm"),
                 sha256: None,
                 memory_mib: None,
                 grants: Some(Grants::Asked),
                 secrets: Secrets::default(),
             })
             .await?;
-        let signed = Writer::new(Setup::default(), NOW).text(1, 1);
+        let signed = Writer::whatsapp(Setup::default()).write(1, 1);
         let headers = vec![
             ("content-type".to_owned(), "application/json".to_owned()),
             ("user-agent".to_owned(), "facebookexternalua".to_owned()),
-            ("x-hub-signature-256".to_owned(), signed.signature),
+            (signed.proof.0.to_owned(), signed.proof.1),
         ];
         let body = signed.body.to_vec();
         Ok(Self {

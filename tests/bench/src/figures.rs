@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::disk;
 
@@ -49,15 +50,28 @@ pub struct Measurement<T> {
     pub surroundings: Surroundings,
 }
 
-/// Prints measurements, one line each.
+/// Prints measurements, one line each, and gives them back for a table.
 ///
 /// # Errors
 /// A figure is not a number.
-pub fn print<T: Serialize>(measurements: &[Measurement<T>]) -> Result<()> {
+pub fn print<'a, T: Serialize + 'a>(measurements: impl IntoIterator<Item = &'a Measurement<T>>) -> Result<Vec<Value>> {
+    let mut printed = Vec::new();
     for measurement in measurements {
         println!("{}", serde_json::to_string(measurement)?);
+        printed.push(serde_json::to_value(measurement)?);
     }
-    Ok(())
+    Ok(printed)
+}
+
+/// So many in so many seconds, in one.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "far fewer messages than a float counts")]
+pub fn rate(count: usize, seconds: f64) -> f64 {
+    if seconds > 0.0 {
+        rounded(count as f64 / seconds)
+    } else {
+        0.0
+    }
 }
 
 /// Milliseconds, by rank: no interpolation, no buckets.
@@ -88,8 +102,22 @@ impl Quantiles {
     }
 }
 
-fn milliseconds(time: Duration) -> f64 {
+#[must_use]
+pub fn milliseconds(time: Duration) -> f64 {
     rounded(time.as_secs_f64() * 1e3)
+}
+
+#[must_use]
+pub fn seconds(time: Duration) -> f64 {
+    rounded(time.as_secs_f64())
+}
+
+/// The middle one, or the lower of the two in the middle. None: there is none.
+#[must_use]
+pub fn median<T: PartialOrd + Copy>(values: &[T]) -> Option<T> {
+    let mut values = values.to_vec();
+    values.sort_by(|one, other| one.partial_cmp(other).unwrap_or(std::cmp::Ordering::Equal));
+    values.get(values.len().saturating_sub(1) / 2).copied()
 }
 
 /// Three places are more than any of it repeats.
@@ -113,5 +141,12 @@ mod tests {
         assert_eq!(Quantiles::of(all(1)).p50_ms, 1.0);
         assert_eq!(Quantiles::of(all(3)).p50_ms, 2.0);
         assert_eq!(Quantiles::of(Vec::new()), Quantiles::default());
+    }
+
+    #[test]
+    fn the_median_is_one_of_them() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4, 1, 2, 3]), Some(2));
+        assert_eq!(median::<u32>(&[]), None);
     }
 }

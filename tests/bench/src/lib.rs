@@ -1,15 +1,27 @@
 //! What is measured: JSON lines, one for each measurement, with the disk's sync rate beside every figure.
 //!
-//! The host runs in this process as `mantle serve` runs it, on the machine's clock, and is called over real HTTP.
-//! Load generator and inbox have a thread each, so that they do not wait for the host's threads, but all share the
-//! machine: the figures are those of everything together. Nothing here decides whether a figure is good.
+//! Hosts are processes of their own, `mantle serve` on the machine's clock, and are called over real HTTP. Load
+//! generator and inbox have a thread each in this process. All share the machine: the figures are those of everything
+//! together, and CPU time is told apart. Nothing here decides whether a figure is good; but a measurement fails when a
+//! message is lost or doubled.
 
 pub mod ack;
 pub mod call;
+pub mod compare;
+pub mod cpu;
 pub mod disk;
+pub mod drain;
 pub mod figures;
+pub mod footprint;
 mod hooks;
 mod inbox;
 mod load;
+pub mod memory;
+pub mod overload;
+pub mod process;
+pub mod recovery;
+pub mod retention;
 pub mod roundtrip;
-mod stage;
+pub mod stage;
+pub mod table;
+mod verdict;

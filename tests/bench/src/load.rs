@@ -4,27 +4,51 @@
 //! from the moment at which it was due, not from when a connection was free for it: a host that stalls is charged for
 //! all that would have come meanwhile ("coordinated omission" is what leaving that out is called).
 
+mod connection;
+mod turns;
+
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
-use bytes::Bytes;
-use http::{Request, header};
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use anyhow::{Context, Result, ensure};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use crate::hooks::{SignedHook, Writer};
+use self::connection::Connection;
+use self::turns::{Turn, Turns};
+use crate::cpu;
+use crate::hooks::Writer;
+
+/// Between two tries at a host that is not there: short, to see when it is back.
+const AGAIN_AFTER: Duration = Duration::from_millis(5);
+/// A message that nobody takes for so long has found no host.
+const STUBBORN_FOR: Duration = Duration::from_secs(120);
+
+/// Where a host listens now: another address after each start.
+#[derive(Debug, Clone)]
+pub struct Door(Arc<Mutex<SocketAddr>>);
+
+impl Door {
+    pub fn at(addr: SocketAddr) -> Self {
+        Self(Arc::new(Mutex::new(addr)))
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn moved(&self, addr: SocketAddr) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = addr;
+    }
+}
 
 /// Where and what to send.
 #[derive(Debug, Clone)]
 pub struct Target {
-    pub addr: SocketAddr,
+    /// Connections are spread evenly over them.
+    pub doors: Vec<Door>,
     /// `/hooks/whatsapp/chn_…`
     pub path: String,
     pub writer: Writer,
@@ -34,13 +58,37 @@ pub struct Target {
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     pub connections: usize,
-    /// Messages are spread evenly over so many customers.
+    /// Messages are spread evenly over so many customers …
     pub customers: u64,
+    /// … from this one on.
+    pub customers_from: u64,
     /// The number of the first message.
     pub first: u64,
     pub until: Until,
     /// Requests a second, due evenly; None: each connection sends again when it is answered.
     pub rate: Option<f64>,
+    pub manner: Manner,
+}
+
+impl Plan {
+    /// A closed loop of an even-tempered provider, customers and messages from 0 on.
+    pub fn closed(connections: usize, customers: u64, until: Until) -> Self {
+        Self {
+            connections,
+            customers,
+            customers_from: 0,
+            first: 0,
+            until,
+            rate: None,
+            manner: Manner::Once,
+        }
+    }
+
+    /// The customers that this many are rounded up to where each belongs to one connection.
+    pub fn whole(customers: u64, connections: usize) -> u64 {
+        let connections = connections.max(1) as u64;
+        customers.max(1).div_ceil(connections) * connections
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -48,180 +96,213 @@ pub enum Until {
     Time(Duration),
     /// So many messages.
     Count(u64),
+    /// Until [`Load::stop`].
+    Told,
+}
+
+/// What a provider does about order and refusals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// Whichever connection is free sends what is due, once.
+    Once,
+    /// As `Once`; a connection that breaks is a refusal, of status 0.
+    Rough,
+    /// As `Once`, but all that one customer writes goes over one connection, so one after the other.
+    InOrder,
+    /// As `InOrder`, and what is not answered 200 is sent again until it is, whatever becomes of connection and host.
+    Stubborn,
 }
 
 /// One request that was answered.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample {
     pub number: u64,
+    pub customer: u64,
     /// When it was due, or was begun where nothing is due.
     pub begun: Instant,
     pub answered: Instant,
     pub status: u16,
 }
 
-/// Runs on a thread of its own; answers when every request has been answered.
+impl Sample {
+    pub fn is_good(&self) -> bool {
+        self.status == 200
+    }
+
+    pub fn took(&self) -> Duration {
+        self.answered.saturating_duration_since(self.begun)
+    }
+}
+
+/// All that was sent.
+#[derive(Debug, Clone, Default)]
+pub struct Sent {
+    pub samples: Vec<Sample>,
+    /// CPU time of the load's thread.
+    pub cpu: Duration,
+}
+
+impl Sent {
+    pub fn good(&self) -> impl Iterator<Item = &Sample> {
+        self.samples.iter().filter(|sample| sample.is_good())
+    }
+
+    /// How long each good one took.
+    pub fn took(&self) -> Vec<Duration> {
+        self.good().map(Sample::took).collect()
+    }
+
+    /// From the first request to the last answer, in seconds.
+    pub fn seconds(&self) -> f64 {
+        let first = self.samples.iter().map(|sample| sample.begun).min();
+        let last = self.samples.iter().map(|sample| sample.answered).max();
+        first
+            .zip(last)
+            .map_or(0.0, |(first, last)| last.saturating_duration_since(first).as_secs_f64())
+    }
+}
+
+/// A load under way.
+pub struct Load {
+    over: Arc<AtomicBool>,
+    outcome: oneshot::Receiver<Result<Sent>>,
+}
+
+/// Begins on a thread of its own.
 ///
 /// # Errors
-/// A connection breaks: the host must not do that to anybody.
-pub async fn run(target: Target, plan: Plan) -> Result<Vec<Sample>> {
-    let (done, outcome) = tokio::sync::oneshot::channel();
+/// There is no thread for it.
+pub fn start(target: Target, plan: Plan) -> Result<Load> {
+    if matches!(plan.manner, Manner::InOrder | Manner::Stubborn) {
+        ensure!(
+            plan.customers % plan.connections as u64 == 0,
+            "{} customers cannot be spread over {} connections",
+            plan.customers,
+            plan.connections
+        );
+    }
+    let (done, outcome) = oneshot::channel();
+    let over = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&over);
     std::thread::Builder::new()
         .name("bench-load".to_owned())
         .spawn(move || {
             // Nobody waits any more: nothing to tell.
-            let _ = done.send(on_this_thread(target, plan));
+            let _ = done.send(on_this_thread(&target, plan, told));
         })
         .context("starting the load's thread")?;
-    outcome.await.context("the load's thread broke off")?
+    Ok(Load { over, outcome })
 }
 
-fn on_this_thread(target: Target, plan: Plan) -> Result<Vec<Sample>> {
+impl Load {
+    /// Waits until every request has been answered.
+    ///
+    /// # Errors
+    /// A connection breaks where the provider is not a stubborn one: the host must not do that to anybody.
+    pub async fn done(self) -> Result<Sent> {
+        self.outcome.await.context("the load's thread broke off")?
+    }
+
+    /// No more requests; waits for the answers of those under way.
+    ///
+    /// # Errors
+    /// As [`Load::done`].
+    pub async fn stop(self) -> Result<Sent> {
+        self.over.store(true, Ordering::Release);
+        self.done().await
+    }
+}
+
+/// From beginning to end.
+///
+/// # Errors
+/// As [`Load::done`].
+pub async fn run(target: Target, plan: Plan) -> Result<Sent> {
+    start(target, plan)?.done().await
+}
+
+fn on_this_thread(target: &Target, plan: Plan, over: Arc<AtomicBool>) -> Result<Sent> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async move {
+    let samples = runtime.block_on(async move {
         let mut connections = Vec::with_capacity(plan.connections);
-        for _ in 0..plan.connections {
-            connections.push(Connection::open(&target).await?);
+        for place in 0..plan.connections {
+            let door = target.doors.get(place % target.doors.len().max(1));
+            let door = door.context("a load without a host")?.clone();
+            connections.push(Connection::open(door, target.path.clone()).await?);
         }
-        let turns = Arc::new(Turns::begin(plan)?);
+        let turns = Arc::new(Turns::begin(plan, Arc::clone(&over))?);
         let mut senders = JoinSet::new();
-        for connection in connections {
-            senders.spawn(send(connection, target.writer.clone(), Arc::clone(&turns), plan));
+        for (place, connection) in connections.into_iter().enumerate() {
+            let sender = Sender {
+                connection,
+                place,
+                writer: target.writer.clone(),
+                turns: Arc::clone(&turns),
+                plan,
+            };
+            senders.spawn(sender.send());
         }
         let mut samples = Vec::new();
         while let Some(sent) = senders.join_next().await {
             samples.extend(sent.context("a sender broke off")??);
         }
-        turns.over.store(true, Ordering::Release);
-        Ok(samples)
+        over.store(true, Ordering::Release);
+        anyhow::Ok(samples)
+    })?;
+    Ok(Sent {
+        samples,
+        cpu: cpu::of_own_thread(),
     })
 }
 
-/// Who sends what when.
-struct Turns {
-    begun: Instant,
-    next: AtomicU64,
-    /// Requests that are due; None: always.
-    due: Option<(f64, Arc<Semaphore>)>,
-    until: Until,
-    over: Arc<AtomicBool>,
+/// One connection with what it sends.
+struct Sender {
+    connection: Connection,
+    place: usize,
+    writer: Writer,
+    turns: Arc<Turns>,
+    plan: Plan,
 }
 
-impl Turns {
-    fn begin(plan: Plan) -> Result<Self> {
-        let turns = Self {
-            begun: Instant::now(),
-            next: AtomicU64::new(0),
-            due: plan.rate.map(|rate| (rate, Arc::new(Semaphore::new(0)))),
-            until: plan.until,
-            over: Arc::default(),
-        };
-        if let Some((rate, due)) = &turns.due {
-            ring(turns.begun, *rate, Arc::clone(due), Arc::clone(&turns.over))?;
+impl Sender {
+    async fn send(mut self) -> Result<Vec<Sample>> {
+        let mut samples = Vec::new();
+        while let Some(turn) = self.turns.next(self.place).await {
+            let sample = self.one(turn).await?;
+            samples.push(sample);
         }
-        Ok(turns)
+        Ok(samples)
     }
 
-    /// The next message and when it is due. None: it is over.
-    async fn next(&self) -> Option<(u64, Instant)> {
-        let Some((rate, due)) = &self.due else {
-            let turn = self.next.fetch_add(1, Ordering::Relaxed);
-            let now = Instant::now();
-            return self.goes_on(turn, now).then_some((turn, now));
-        };
-        due.acquire().await.ok()?.forget();
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        let at = due_at(self.begun, *rate, turn);
-        if self.goes_on(turn, at) {
-            return Some((turn, at));
-        }
-        // Those who wait for a turn that is not to come are let go.
-        due.close();
-        None
-    }
-
-    fn goes_on(&self, turn: u64, at: Instant) -> bool {
-        match self.until {
-            Until::Time(time) => at.duration_since(self.begun) < time,
-            Until::Count(count) => turn < count,
-        }
-    }
-}
-
-fn due_at(begun: Instant, rate: f64, turn: u64) -> Instant {
-    #[expect(clippy::cast_precision_loss, reason = "far fewer turns than a float counts")]
-    let after = turn as f64 / rate;
-    begun + Duration::from_secs_f64(after)
-}
-
-/// A thread that sleeps: the timers of the runtime have a grain of a millisecond, which is much beside the figures.
-fn ring(begun: Instant, rate: f64, due: Arc<Semaphore>, over: Arc<AtomicBool>) -> Result<()> {
-    let ring = move || {
-        for turn in 0.. {
-            std::thread::sleep(due_at(begun, rate, turn).saturating_duration_since(Instant::now()));
-            if over.load(Ordering::Acquire) || due.is_closed() {
-                return;
-            }
-            due.add_permits(1);
-        }
-    };
-    let thread = std::thread::Builder::new().name("bench-due".to_owned());
-    thread
-        .spawn(ring)
-        .map(drop)
-        .context("starting the thread that tells what is due")
-}
-
-async fn send(mut connection: Connection, writer: Writer, turns: Arc<Turns>, plan: Plan) -> Result<Vec<Sample>> {
-    let mut samples = Vec::new();
-    while let Some((turn, due)) = turns.next().await {
-        let number = plan.first + turn;
-        let hook = writer.text(turn % plan.customers, number);
+    async fn one(&mut self, turn: Turn) -> Result<Sample> {
+        let plan = self.plan;
+        let (number, customer) = (
+            plan.first + turn.number,
+            plan.customers_from + turn.number % plan.customers,
+        );
+        let hook = self.writer.write(customer, number);
         // Writing the hook is the provider's work; at a fixed rate it counts, as all waiting does.
-        let begun = if plan.rate.is_some() { due } else { Instant::now() };
-        let status = connection.post(hook).await?;
-        samples.push(Sample {
+        let begun = if plan.rate.is_some() { turn.due } else { Instant::now() };
+        let gives_up = Instant::now() + STUBBORN_FOR;
+        let status = loop {
+            let status = self.connection.post(&hook).await;
+            match status {
+                Ok(200) => break 200,
+                told if plan.manner == Manner::Rough => break told.unwrap_or_default(),
+                told if plan.manner != Manner::Stubborn => break told?,
+                told => ensure!(
+                    Instant::now() < gives_up,
+                    "message {number} was not taken within {STUBBORN_FOR:?}: {told:?}"
+                ),
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+        };
+        Ok(Sample {
             number,
+            customer,
             begun,
             answered: Instant::now(),
             status,
-        });
-    }
-    Ok(samples)
-}
-
-struct Connection {
-    requests: SendRequest<Full<Bytes>>,
-    host: String,
-    path: String,
-}
-
-impl Connection {
-    async fn open(target: &Target) -> Result<Self> {
-        let stream = TcpStream::connect(target.addr).await.context("calling the host")?;
-        stream.set_nodelay(true)?;
-        let (requests, connection) = handshake(TokioIo::new(stream)).await?;
-        // How it ends is told to the request that it ends.
-        tokio::spawn(async move { drop(connection.await) });
-        Ok(Self {
-            requests,
-            host: target.addr.to_string(),
-            path: target.path.clone(),
         })
-    }
-
-    async fn post(&mut self, hook: SignedHook) -> Result<u16> {
-        let request = Request::post(&self.path)
-            .header(header::HOST, &self.host)
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::USER_AGENT, "facebookexternalua")
-            .header("x-hub-signature-256", hook.signature)
-            .body(Full::new(hook.body))?;
-        self.requests.ready().await?;
-        let answer = self.requests.send_request(request).await?;
-        let status = answer.status().as_u16();
-        let body = answer.into_body().collect().await;
-        body.map_err(|error| anyhow!("the answer broke off: {error}"))?;
-        Ok(status)
     }
 }

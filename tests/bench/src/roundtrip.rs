@@ -1,27 +1,29 @@
 //! `roundtrip`: from a provider's webhook to the message applied in the inbox.
 //!
-//! Two phases on one host: every customer writes for the first time (contact and conversation are made), then they go
-//! on writing into their conversations. Without a rate the host is given all it acknowledges, so latencies show the
-//! queue that builds up and only the throughput says something; with a rate below that they show the way itself.
+//! Two phases on the same hosts: every customer writes for the first time (contact and conversation are made), then
+//! they go on writing into their conversations. Without a rate the hosts are given all they acknowledge, so latencies
+//! show the queue that builds up and only the throughput says something; with a rate below that they show the way
+//! itself. Webhooks are spread over all hosts.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, bail, ensure};
 use serde::Serialize;
 
-use crate::figures::{Measurement, Quantiles, Surroundings, rounded};
-use crate::inbox::Applied;
-use crate::load::{self, Plan, Sample, Until};
-use crate::stage::Stage;
+use crate::cpu::CpuPerMessage;
+use crate::figures::{Measurement, Quantiles, Surroundings, rate, rounded};
+use crate::load::{self, Manner, Plan, Until};
+use crate::stage::{Database, Setup, Stage};
+use crate::verdict;
 
 /// Messages that are not applied by then are lost.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     pub connections: usize,
+    /// Rounded up to a multiple of the connections.
     pub customers: u64,
     /// Messages of the second phase.
     pub messages: u64,
@@ -31,6 +33,8 @@ pub struct Options {
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Figures {
+    pub database: Database,
+    pub hosts: usize,
     pub connections: usize,
     pub customers: u64,
     pub messages: u64,
@@ -46,22 +50,25 @@ pub struct Figures {
     /// From the webhook to the inbox.
     #[serde(flatten)]
     pub latency: Quantiles,
+    pub cpu_us_per_message: CpuPerMessage,
 }
 
+/// Empty: the database is not on this machine.
+///
 /// # Errors
-/// A webhook is refused, or a message does not come exactly once.
-pub async fn run(folder: &Path, options: Options) -> Result<Vec<Measurement<Figures>>> {
-    let stage = Stage::start(folder).await?;
-    let surroundings = Surroundings::measure(stage.folder())?;
+/// A webhook is refused, or a message does not come exactly once and in order.
+pub async fn run(folder: &Path, setup: &Setup, options: Options) -> Result<Vec<Measurement<Figures>>> {
+    let Some(stage) = Stage::start(folder, setup).await? else {
+        return Ok(Vec::new());
+    };
+    let surroundings = Surroundings::measure(&stage.disk())?;
+    let customers = Plan::whole(options.customers, options.connections);
     let first = Plan {
-        connections: options.connections,
-        customers: options.customers,
-        first: 0,
-        until: Until::Count(options.customers),
-        rate: None,
+        manner: Manner::InOrder,
+        ..Plan::closed(options.connections, customers, Until::Count(customers))
     };
     let then = Plan {
-        first: options.customers,
+        first: customers,
         until: Until::Count(options.messages),
         rate: options.rate,
         ..first
@@ -70,70 +77,65 @@ pub async fn run(folder: &Path, options: Options) -> Result<Vec<Measurement<Figu
     for (measurement, plan) in [("roundtrip.new_customers", first), ("roundtrip.known_customers", then)] {
         measured.push(Measurement {
             measurement,
-            figures: phase(&stage, plan).await?,
+            figures: phase(&stage, setup, plan).await?,
             surroundings: surroundings.clone(),
         });
     }
-    stage.stop().await;
+    stage.stop().await?;
     Ok(measured)
 }
 
-async fn phase(stage: &Stage, plan: Plan) -> Result<Figures> {
+async fn phase(stage: &Stage, setup: &Setup, plan: Plan) -> Result<Figures> {
     let Until::Count(messages) = plan.until else {
-        anyhow::bail!("a phase is counted in messages");
+        bail!("a phase is counted in messages");
     };
-    let calls_before = stage.inbox.calls();
-    let samples = load::run(stage.target(), plan).await?;
-    let refused = samples.iter().filter(|sample| sample.status != 200).count();
+    let (calls_before, before) = (stage.inbox.calls(), stage.cpu());
+    let sent = load::run(stage.target(), plan).await?;
+    let good = sent.good().count();
+    let refused = sent.samples.len() - good;
     ensure!(refused == 0, "{refused} of {messages} webhooks were refused");
     let count = usize::try_from(plan.first + messages)?;
-    let applied = stage.inbox.all_applied(count, PATIENCE).await?;
+    stage.inbox.all_applied(count, PATIENCE).await?;
     stage.quiet(PATIENCE).await?;
-    let calls = stage.inbox.calls() - calls_before;
-    figures(plan, messages, &samples, &applied, calls)
-}
-
-fn figures(
-    plan: Plan,
-    messages: u64,
-    samples: &[Sample],
-    applied: &HashMap<u64, Applied>,
-    calls: u64,
-) -> Result<Figures> {
-    let mut latencies = Vec::with_capacity(samples.len());
-    let mut last = None;
-    for sample in samples {
-        let number = sample.number;
-        let came = applied.get(&number);
-        let came = came.with_context(|| format!("message {number} was acknowledged and is not in the inbox"))?;
-        ensure!(
-            came.times == 1,
-            "message {number} came to the inbox {} times",
-            came.times
-        );
-        latencies.push(came.at.saturating_duration_since(sample.begun));
-        last = last.max(Some(came.at));
-    }
-    let begun = samples.iter().map(|sample| sample.begun).min();
+    let (calls, after) = (stage.inbox.calls() - calls_before, stage.cpu());
+    // Once more when all is quiet: a second copy comes late.
+    let applied = stage.inbox.applied();
+    let delivered = verdict::complete(&sent.samples, &applied)?;
+    verdict::in_order(&sent.samples, &applied)?;
+    let begun = sent.samples.iter().map(|sample| sample.begun).min();
     let seconds = begun
-        .zip(last)
+        .zip(delivered.last)
         .map_or(0.0, |(begun, last)| last.saturating_duration_since(begun).as_secs_f64());
     #[expect(clippy::cast_precision_loss, reason = "far fewer messages than a float counts")]
-    let (count, calls) = (messages as f64, calls as f64);
+    let calls_per_message = calls as f64 / messages as f64;
     Ok(Figures {
+        database: setup.database,
+        hosts: setup.hosts,
         connections: plan.connections,
         customers: plan.customers,
         messages,
         asked_per_second: plan.rate,
         seconds: rounded(seconds),
-        per_second: rounded(count / seconds),
-        inbox_calls_per_message: rounded(calls / count),
-        ack: Quantiles::of(
-            samples
-                .iter()
-                .map(|sample| sample.answered.duration_since(sample.begun))
-                .collect(),
-        ),
-        latency: Quantiles::of(latencies),
+        per_second: rate(good, seconds),
+        inbox_calls_per_message: rounded(calls_per_message),
+        ack: Quantiles::of(sent.took()),
+        latency: Quantiles::of(delivered.took),
+        cpu_us_per_message: CpuPerMessage::between(before, after, sent.cpu, good),
     })
+}
+
+/// Every one of these customers writes once, so that the inbox has a contact and a conversation for each. Their numbers
+/// are those of the messages from 0 on.
+///
+/// # Errors
+/// A webhook is refused, or a message does not come.
+pub(crate) async fn introduce(stage: &Stage, connections: usize, customers: u64) -> Result<load::Sent> {
+    let plan = Plan {
+        manner: Manner::Stubborn,
+        ..Plan::closed(connections, customers, Until::Count(customers))
+    };
+    let sent = load::run(stage.target(), plan).await?;
+    stage.inbox.all_applied(usize::try_from(customers)?, PATIENCE).await?;
+    stage.quiet(PATIENCE).await?;
+    Ok(sent)
 }

@@ -1,4 +1,11 @@
-//! A host in this process with one WhatsApp number, as `mantle serve` would run it.
+//! Hosts with one WhatsApp number, an inbox and a database, as an operator would have them.
+//!
+//! Hosts are processes of their own, `mantle serve`. Where a measurement must ask the host for something that no
+//! command does, the host lives in this process; then the figures of CPU time are told apart by threads.
+
+mod channels;
+mod configuration;
+mod host;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,86 +13,193 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use http::Method;
-use mantle_app::config;
-use mantle_app::host::{Host, Running, Surroundings};
-use mantle_model::clock::{Clock, SystemClock};
-use mantle_model::secret::Secret;
-use mantle_store::ledger::Ledger;
+use mantle_app::host::Running;
+use mantle_store::testing::cluster;
 use mantle_world::{World, whatsapp};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
+use self::configuration::Configuration;
+use self::host::{Host, Place};
+use crate::cpu::{self, Cpu};
 use crate::hooks::Writer;
 use crate::inbox::Inbox;
-use crate::load::Target;
+use crate::load::{Door, Target};
+use crate::process::Process;
 
 const PUBLIC_URL: &str = "https://bridge.test";
 const ADMIN_TOKEN: &str = "bench-admin-token-0123456789abcdef";
-const VERIFY_TOKEN: &str = "bench-verify-token-0123456789";
-const INTERCOM: &str = "https://api.intercom.io";
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// The connected host with its surroundings; its files are gone when it is dropped.
+/// Where messages are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Database {
+    Sqlite,
+    /// A server of its own, thrown away at the end.
+    Postgres,
+}
+
+/// How hosts are run.
+#[derive(Debug, Clone)]
+pub enum Program {
+    /// In this process.
+    Inside,
+    /// By this program, with `serve` as its argument: `mantle`, or this one.
+    At(PathBuf),
+}
+
+/// What stands on the stage.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    pub program: Program,
+    pub database: Database,
+    pub hosts: usize,
+    /// All connectors are loaded, not WhatsApp's alone.
+    pub all_connectors: bool,
+}
+
+impl Setup {
+    /// One host on SQLite.
+    pub fn of(program: &Path) -> Self {
+        Self {
+            program: Program::At(program.to_owned()),
+            database: Database::Sqlite,
+            hosts: 1,
+            all_connectors: false,
+        }
+    }
+
+    pub fn on(self, database: Database, hosts: usize) -> Self {
+        Self {
+            database,
+            hosts: hosts.max(1),
+            ..self
+        }
+    }
+}
+
+/// Connected hosts with their surroundings; files are gone when it is dropped.
 pub struct Stage {
     pub inbox: Inbox,
-    host: Running,
+    hosts: Vec<Host>,
+    doors: Vec<Door>,
     channel: String,
+    workspace: String,
     writer: Writer,
+    world: World,
+    postgres: Option<cluster::TestDatabase>,
     folder: TempDir,
-    _world: World,
 }
 
 impl Stage {
-    /// `folder` decides which disk is measured.
-    pub async fn start(folder: &Path) -> Result<Self> {
-        let component = component().await?;
-        let folder = private_folder(folder)?;
-        let (world, inbox) = (World::start().await?, Inbox::start()?);
-        let number = world.whatsapp.number(whatsapp::PHONE_NUMBER_ID);
-        let file = folder.path().join("plugins.toml");
-        std::fs::write(&file, configuration(&component, &world, &inbox)?)?;
-        share_compiled(&folder.path().join("data"))?;
-        let config = config::load(&file, &config::process_environment)?;
-        let surroundings = Surroundings {
-            admin_token: Some(Secret::new(ADMIN_TOKEN.to_owned())),
-            ..Surroundings::default()
+    /// `folder` decides which disk is measured. None: there is no PostgreSQL here, and somebody was told.
+    ///
+    /// # Errors
+    /// Something does not start.
+    pub async fn start(folder: &Path, setup: &Setup) -> Result<Option<Self>> {
+        let postgres = match setup.database {
+            Database::Sqlite => None,
+            Database::Postgres => match cluster::shared()? {
+                Some(cluster) => Some(cluster.database().await?),
+                None => return Ok(None),
+            },
         };
-        let host = Host::start(config, surroundings).await?;
-        world.deliver_to(PUBLIC_URL, host.addr);
-        let setup = number.setup();
-        let fields = json!({"phone_number_id": setup.phone_number_id, "business_account_id": setup.business_account_id,
-            "access_token": setup.access_token, "app_secret": setup.app_secret, "verify_token": VERIFY_TOKEN});
-        let workspace = json!({"platform": "intercom", "access_token": "bench"});
-        let workspace = made(&world, &host, "/api/v1/workspaces", &workspace).await?;
-        let path = format!("/api/v1/workspaces/{workspace}/channels");
-        let channel = json!({"plugin": "whatsapp", "name": "Bench line", "fields": fields});
-        let channel = made(&world, &host, &path, &channel).await?;
-        Ok(Self {
+        let components = components().await?;
+        let folder = private_folder(folder)?;
+        let (world, inbox) = (World::start().await?, Inbox::start(setup.hosts)?);
+        let (mut hosts, mut doors) = (Vec::new(), Vec::new());
+        for number in 0..setup.hosts {
+            let configuration = Configuration {
+                components: &components,
+                all_connectors: setup.all_connectors,
+                database: postgres.as_ref().map(|postgres| postgres.url.as_str()),
+                redirects: world.redirects(),
+                inbox: inbox.addr(number).context("a host without a door")?,
+            };
+            let file = configuration.write(&folder.path().join(format!("host-{number}")))?;
+            let host = Host::new(setup.program.clone(), file);
+            // One finds an empty database, the others find what it made.
+            hosts.push(host);
+        }
+        for host in &mut hosts {
+            doors.push(Door::at(host.start().await?));
+        }
+        let mut stage = Self {
             inbox,
-            host,
-            channel,
-            writer: Writer::new(setup, SystemClock.now().unix_seconds()),
+            hosts,
+            doors,
+            channel: String::new(),
+            workspace: String::new(),
+            writer: Writer::whatsapp(world.whatsapp.number(whatsapp::PHONE_NUMBER_ID).setup()),
+            world,
+            postgres,
             folder,
-            _world: world,
-        })
+        };
+        stage.connect().await?;
+        Ok(Some(stage))
     }
 
-    /// The folder of the database.
+    /// Calls of the world's providers go to the first host.
+    fn deliver_here(&self) -> Result<()> {
+        self.world.deliver_to(PUBLIC_URL, self.door(0)?.addr());
+        Ok(())
+    }
+
+    fn door(&self, host: usize) -> Result<&Door> {
+        self.doors.get(host).context("no such host")
+    }
+
+    /// The folder of the hosts.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
+    /// Where the database's bytes go: what the disk is measured by.
+    pub fn disk(&self) -> PathBuf {
+        match self.postgres {
+            Some(_) => std::env::temp_dir(),
+            None => self.folder().to_owned(),
+        }
+    }
+
+    /// SQLite's file of the first host.
+    pub fn database_file(&self) -> PathBuf {
+        self.folder().join("host-0/data/mantle.db")
+    }
+
+    /// Texts to the WhatsApp number, over all hosts.
     pub fn target(&self) -> Target {
         Target {
-            addr: self.host.addr,
+            doors: self.doors.clone(),
             path: format!("/hooks/whatsapp/{}", self.channel),
             writer: self.writer.clone(),
         }
     }
 
+    /// Hooks of another kind, over all hosts. The path is the one that [`Stage::connect_sms`] told, with a query if any.
+    pub fn target_of(&self, path: String, writer: fn(String) -> Writer) -> Target {
+        Target {
+            doors: self.doors.clone(),
+            writer: writer(format!("{PUBLIC_URL}{path}")),
+            path,
+        }
+    }
+
     /// Events that are stored and have not ended.
     pub async fn backlog(&self) -> Result<u64> {
-        Ok(self.host.store.backlog().await?)
+        let host = self.hosts.iter().position(Host::runs).context("no host runs")?;
+        let url = format!("http://{}/readyz", self.door(host)?.addr());
+        let answer = self
+            .world
+            .scene()
+            .client()
+            .call(Method::GET, &url, &[], Bytes::new())
+            .await?;
+        let told: Value = serde_json::from_slice(&answer.body)?;
+        told["backlog"]
+            .as_u64()
+            .with_context(|| format!("no backlog in {told}"))
     }
 
     /// Waits until every event has ended.
@@ -104,68 +218,111 @@ impl Stage {
         }
     }
 
-    pub async fn stop(self) {
-        self.host.stop().await;
+    /// CPU time used up to now by hosts, inbox and database.
+    pub fn cpu(&self) -> Cpu {
+        let inbox = self.inbox.cpu();
+        let host = self.hosts.iter().map(|host| match host.place() {
+            Some(Place::Process(process)) => cpu::of_process(process.id()).unwrap_or_default(),
+            // All that is not somebody else's; the load's part is taken away where it is known.
+            Some(Place::Inside(_)) => cpu::of_own_process().saturating_sub(inbox),
+            None => Duration::ZERO,
+        });
+        Cpu {
+            host: host.sum(),
+            inbox,
+            database: self.postgres.as_ref().and_then(database_cpu),
+        }
+    }
+
+    /// The process of a host.
+    ///
+    /// # Errors
+    /// It does not run, or not as a process.
+    pub fn process(&self, host: usize) -> Result<&Process> {
+        match self.hosts.get(host).and_then(Host::place) {
+            Some(Place::Process(process)) => Ok(process),
+            _ => anyhow::bail!("host {host} is no running process"),
+        }
+    }
+
+    /// The host that lives in this process.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn inside(&self) -> Result<&Running> {
+        match self.hosts.first().and_then(Host::place) {
+            Some(Place::Inside(running)) => Ok(running),
+            _ => anyhow::bail!("the host does not live in this process"),
+        }
+    }
+
+    /// Kills a host as the machine would.
+    ///
+    /// # Errors
+    /// It does not run as a process.
+    pub async fn kill(&mut self, host: usize) -> Result<()> {
+        self.hosts.get_mut(host).context("no such host")?.kill().await
+    }
+
+    /// Whoever called this host calls the next one from now on, as behind a balancer.
+    ///
+    /// # Errors
+    /// There is no such host.
+    pub fn send_to_others(&self, host: usize) -> Result<()> {
+        let other = self.door((host + 1) % self.doors.len().max(1))?;
+        self.door(host)?.moved(other.addr());
+        Ok(())
+    }
+
+    /// Ends a host in an orderly way; the others go on.
+    ///
+    /// # Errors
+    /// It does not end well.
+    pub async fn pause(&mut self, host: usize) -> Result<()> {
+        self.hosts.get_mut(host).context("no such host")?.stop().await
+    }
+
+    /// Starts a host again, on what it finds.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn revive(&mut self, host: usize) -> Result<()> {
+        let addr = self.hosts.get_mut(host).context("no such host")?.start().await?;
+        self.door(host)?.moved(addr);
+        self.deliver_here()
+    }
+
+    /// Ends all hosts in an orderly way.
+    ///
+    /// # Errors
+    /// One does not end well.
+    pub async fn stop(mut self) -> Result<()> {
+        for host in &mut self.hosts {
+            host.stop().await?;
+        }
+        Ok(())
     }
 }
 
-/// Makes something over the API; answers with its id.
-async fn made(world: &World, host: &Running, path: &str, body: &Value) -> Result<String> {
-    let headers = [
-        ("authorization".to_owned(), format!("Bearer {ADMIN_TOKEN}")),
-        ("content-type".to_owned(), "application/json".to_owned()),
-    ];
-    let url = format!("http://{}{path}", host.addr);
-    let bytes = Bytes::from(body.to_string());
-    let answer = world.scene().client().call(Method::POST, &url, &headers, bytes).await?;
-    ensure!(
-        answer.status == 201,
-        "POST {path} answered {}: {}",
-        answer.status,
-        answer.text()
-    );
-    let answer: Value = serde_json::from_slice(&answer.body)?;
-    let id = answer["id"].as_str().context("an answer without an id")?;
-    Ok(id.to_owned())
+/// Of the server with all that it started. None: it cannot be found.
+fn database_cpu(database: &cluster::TestDatabase) -> Option<Duration> {
+    let folder = database.url.split_once("host=")?.1;
+    let file = std::fs::read_to_string(format!("{folder}/data/postmaster.pid")).ok()?;
+    let id = file.lines().next()?.trim().parse().ok()?;
+    cpu::of_family(id).ok()
 }
 
-fn configuration(component: &Path, world: &World, inbox: &Inbox) -> Result<String> {
-    let component = serde_json::to_string(component)?;
-    let mut text = format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\npublic_url = \"{PUBLIC_URL}\"\ndata_dir = \"data\"\n\
-         [database]\nurl = \"sqlite:data/mantle.db\"\n[secrets]\nkey_file = \"data/secret.key\"\n\
-         [inbox.intercom]\nclient_secret = \"bench-client-secret\"\n\
-         [plugins.whatsapp]\ncomponent = {component}\ngrants = \"asked\"\n[egress.redirect]\n"
-    );
-    for (from, to) in world.redirects() {
-        let to = if from == INTERCOM {
-            format!("http://{}", inbox.addr)
-        } else {
-            to.clone()
-        };
-        text.push_str(&format!("\"{from}\" = \"{to}\"\n"));
-    }
-    Ok(text)
-}
-
-/// The connector as it is shipped, built now if it is not.
-pub async fn component() -> Result<PathBuf> {
-    let built = tokio::task::spawn_blocking(mantle_components::build).await??;
-    Ok(built.join("whatsapp.wasm"))
+/// The connectors as they are shipped, built now if they are not: the folder that holds them.
+pub async fn components() -> Result<PathBuf> {
+    tokio::task::spawn_blocking(mantle_components::build).await?
 }
 
 /// A new folder below this one, which is made where it is missing.
 fn private_folder(below: &Path) -> Result<TempDir> {
     std::fs::create_dir_all(below).with_context(|| format!("making {}", below.display()))?;
+    // Hosts are started elsewhere.
+    let below = below.canonicalize()?;
     Ok(tempfile::Builder::new().prefix("mantle-bench-").tempdir_in(below)?)
-}
-
-/// Compiled components outlive a run: compiling is not what is measured.
-fn share_compiled(data: &Path) -> Result<()> {
-    let shared = compiled_folder()?;
-    make_private(data)?;
-    std::os::unix::fs::symlink(shared, data.join("compiled"))?;
-    Ok(())
 }
 
 /// Where compiled components are kept.

@@ -107,6 +107,20 @@ pub fn build_guests() -> Result<PathBuf> {
     cargo_build(&root.join("tests/guests"), &target_folder(&root).join("guests"), &[])
 }
 
+/// Builds the component that the benchmark gives to `wasmtime serve`, and answers with its file.
+///
+/// # Errors
+/// Cargo fails; its output has been shown.
+pub fn build_compared() -> Result<PathBuf> {
+    let root = workspace_root();
+    let built = cargo_build(
+        &root.join("tests/bench/serve"),
+        &target_folder(&root).join("compared"),
+        &[],
+    )?;
+    Ok(built.join("mantle_bench_serve.wasm"))
+}
+
 fn target_folder(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder))
 }
