@@ -21,6 +21,8 @@ use crate::options::{
 const TURN: u32 = 200;
 /// After its start a host is left alone for so long before it counts as idle.
 const SETTLE: Duration = Duration::from_secs(10);
+/// Many times what an answer takes when a host is not overloaded.
+const CALM: Duration = Duration::from_millis(250);
 const MINUTE: Duration = Duration::from_secs(60);
 
 pub fn run() -> Result<()> {
@@ -180,6 +182,7 @@ impl Bench {
             measure: Duration::from_secs(3),
             flood: Duration::from_secs_f64(options.seconds),
             after: Duration::from_secs(15),
+            calm: CALM,
         };
         figures::print(&every_core()?.block_on(overload::run(self.folder(), &self.setup, options))?)
     }

@@ -113,7 +113,8 @@ async fn measure(stage: &Stage, setup: &Setup, options: Options) -> Result<Figur
             manner: Manner::InOrder,
             ..Plan::closed(options.other_connections, others, Until::Told)
         },
-    )?;
+    )
+    .await?;
     let back = Instant::now();
     stage.inbox.come_back();
     let drained = drained(stage, &waiting, meanwhile).await?;

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
@@ -120,6 +120,8 @@ pub struct Sample {
     pub customer: u64,
     /// When it was due, or was begun where nothing is due.
     pub begun: Instant,
+    /// When it left for the last time.
+    pub left: Instant,
     pub answered: Instant,
     pub status: u16,
 }
@@ -168,11 +170,11 @@ pub struct Load {
     outcome: oneshot::Receiver<Result<Sent>>,
 }
 
-/// Begins on a thread of its own.
+/// Begins on a thread of its own; answers when all connections are open.
 ///
 /// # Errors
-/// There is no thread for it.
-pub fn start(target: Target, plan: Plan) -> Result<Load> {
+/// There is no thread for it, or nobody listens.
+pub async fn start(target: Target, plan: Plan) -> Result<Load> {
     if matches!(plan.manner, Manner::InOrder | Manner::Stubborn) {
         ensure!(
             plan.customers % plan.connections as u64 == 0,
@@ -182,16 +184,25 @@ pub fn start(target: Target, plan: Plan) -> Result<Load> {
         );
     }
     let (done, outcome) = oneshot::channel();
+    let (begins, begun) = oneshot::channel();
     let over = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&over);
     std::thread::Builder::new()
         .name("bench-load".to_owned())
         .spawn(move || {
             // Nobody waits any more: nothing to tell.
-            let _ = done.send(on_this_thread(&target, plan, told));
+            let _ = done.send(on_this_thread(&target, plan, told, begins));
         })
         .context("starting the load's thread")?;
-    Ok(Load { over, outcome })
+    let load = Load { over, outcome };
+    match begun.await {
+        Ok(()) => Ok(load),
+        Err(_) => Err(load
+            .done()
+            .await
+            .err()
+            .unwrap_or_else(|| anyhow!("the load did not begin"))),
+    }
 }
 
 impl Load {
@@ -218,10 +229,10 @@ impl Load {
 /// # Errors
 /// As [`Load::done`].
 pub async fn run(target: Target, plan: Plan) -> Result<Sent> {
-    start(target, plan)?.done().await
+    start(target, plan).await?.done().await
 }
 
-fn on_this_thread(target: &Target, plan: Plan, over: Arc<AtomicBool>) -> Result<Sent> {
+fn on_this_thread(target: &Target, plan: Plan, over: Arc<AtomicBool>, begins: oneshot::Sender<()>) -> Result<Sent> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let samples = runtime.block_on(async move {
         let mut connections = Vec::with_capacity(plan.connections);
@@ -231,6 +242,8 @@ fn on_this_thread(target: &Target, plan: Plan, over: Arc<AtomicBool>) -> Result<
             connections.push(Connection::open(door, target.path.clone()).await?);
         }
         let turns = Arc::new(Turns::begin(plan, Arc::clone(&over))?);
+        // Who does not wait for it does not want to know.
+        let _ = begins.send(());
         let mut senders = JoinSet::new();
         for (place, connection) in connections.into_iter().enumerate() {
             let sender = Sender {
@@ -284,12 +297,13 @@ impl Sender {
         // Writing the hook is the provider's work; at a fixed rate it counts, as all waiting does.
         let begun = if plan.rate.is_some() { turn.due } else { Instant::now() };
         let gives_up = Instant::now() + STUBBORN_FOR;
-        let status = loop {
+        let (status, left) = loop {
+            let left = Instant::now();
             let status = self.connection.post(&hook).await;
             match status {
-                Ok(200) => break 200,
-                told if plan.manner == Manner::Rough => break told.unwrap_or_default(),
-                told if plan.manner != Manner::Stubborn => break told?,
+                Ok(200) => break (200, left),
+                told if plan.manner == Manner::Rough => break (told.unwrap_or_default(), left),
+                told if plan.manner != Manner::Stubborn => break (told?, left),
                 told => ensure!(
                     Instant::now() < gives_up,
                     "message {number} was not taken within {STUBBORN_FOR:?}: {told:?}"
@@ -301,6 +315,7 @@ impl Sender {
             number,
             customer,
             begun,
+            left,
             answered: Instant::now(),
             status,
         })

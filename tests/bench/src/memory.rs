@@ -196,7 +196,7 @@ async fn soak(
         manner: Manner::Stubborn,
         ..Plan::closed(options.connections, customers, Until::Told)
     };
-    let load = load::start(stage.target(), plan)?;
+    let load = load::start(stage.target(), plan).await?;
     let begun = Instant::now();
     let mut steps = Vec::new();
     for number in 1..=options.steps {

@@ -83,7 +83,7 @@ pub async fn run(folder: &Path, setup: &Setup, options: Options) -> Result<Vec<M
         manner: Manner::Stubborn,
         ..Plan::closed(options.connections, customers, Until::Told)
     };
-    let load = load::start(stage.target(), plan)?;
+    let load = load::start(stage.target(), plan).await?;
     let mut kills = Vec::with_capacity(options.kills);
     for _ in 0..options.kills {
         tokio::time::sleep(options.work).await;

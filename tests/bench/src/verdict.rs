@@ -84,6 +84,7 @@ mod tests {
             number,
             customer,
             begun: now,
+            left: now,
             answered: now,
             status,
         }

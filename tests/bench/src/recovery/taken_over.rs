@@ -71,7 +71,7 @@ pub async fn run(folder: &Path, setup: &Setup, options: Options) -> Result<Vec<M
         manner: Manner::Stubborn,
         ..Plan::closed(options.connections, customers, Until::Told)
     };
-    let load = load::start(target, plan)?;
+    let load = load::start(target, plan).await?;
     tokio::time::sleep(options.work).await;
     let held = stalled(&stage, customers).await?;
     let killed = Instant::now();
