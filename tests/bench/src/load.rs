@@ -177,7 +177,7 @@ pub struct Load {
 pub async fn start(target: Target, plan: Plan) -> Result<Load> {
     if matches!(plan.manner, Manner::InOrder | Manner::Stubborn) {
         ensure!(
-            plan.customers % plan.connections as u64 == 0,
+            plan.customers.is_multiple_of(plan.connections as u64),
             "{} customers cannot be spread over {} connections",
             plan.customers,
             plan.connections

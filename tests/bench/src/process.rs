@@ -75,13 +75,12 @@ impl Process {
         let tail = Tail::default();
         let (found, mut seen) = watch::channel(None);
         let found = Arc::new(found);
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        tokio::spawn(read(
-            stdout.context("no standard output")?,
-            tail.clone(),
-            (find, Arc::clone(&found)),
-        ));
-        tokio::spawn(read(stderr.context("no standard error")?, tail.clone(), (find, found)));
+        let stdout = child.stdout.take().context("no standard output")?;
+        let stderr = child.stderr.take().context("no standard error")?;
+        let of = |found| Search { find, found };
+        tokio::spawn(of(Arc::clone(&found)).read(stdout, tail.clone()));
+        // None is kept here: when both have read to the end, nobody will find it.
+        tokio::spawn(of(found).read(stderr, tail.clone()));
         let waited = tokio::time::timeout(PATIENCE, seen.wait_for(Option::is_some)).await;
         let what = waited
             .ok()
@@ -126,20 +125,23 @@ impl Process {
     }
 }
 
-/// Reads to the end, so that the process never waits for a reader.
-async fn read<T: Clone>(
-    from: impl AsyncRead + Unpin,
-    tail: Tail,
-    (find, found): (fn(&str) -> Option<T>, Arc<watch::Sender<Option<T>>>),
-) {
-    let mut lines = BufReader::new(from).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        if found.borrow().is_none()
-            && let Some(what) = find(&line)
-        {
-            found.send_replace(Some(what));
+/// What is looked for in the lines, and who waits for it.
+struct Search<T> {
+    find: fn(&str) -> Option<T>,
+    found: Arc<watch::Sender<Option<T>>>,
+}
+
+impl<T> Search<T> {
+    /// Reads to the end, so that the process never waits for a reader.
+    async fn read(self, from: impl AsyncRead + Unpin, tail: Tail) {
+        let mut lines = BufReader::new(from).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            let is_open = self.found.borrow().is_none();
+            if is_open && let Some(what) = (self.find)(&line) {
+                self.found.send_replace(Some(what));
+            }
+            tail.push(line);
         }
-        tail.push(line);
     }
 }
 

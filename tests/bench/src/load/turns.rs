@@ -141,7 +141,7 @@ mod tests {
     async fn whoever_is_free_has_the_next_turn() -> Result<()> {
         let turns = Turns::begin(plan(Manner::Once, None), Arc::default())?;
         assert_eq!(all(&turns, 1).await, [0, 1, 2, 3, 4, 5]);
-        assert_eq!(all(&turns, 0).await, []);
+        assert_eq!(all(&turns, 0).await, [0_u64; 0]);
         Ok(())
     }
 
@@ -166,7 +166,7 @@ mod tests {
             let turns = Turns::begin(told, Arc::clone(&over))?;
             assert!(turns.next(0).await.is_some());
             over.store(true, Ordering::Release);
-            assert_eq!(all(&turns, 1).await, [], "{rate:?}");
+            assert_eq!(all(&turns, 1).await, [0_u64; 0], "{rate:?}");
         }
         Ok(())
     }

@@ -25,7 +25,6 @@ pub struct Host {
 }
 
 /// Where a running host lives.
-#[expect(clippy::large_enum_variant, reason = "a handful of hosts")]
 pub enum Place {
     Inside(Running),
     Process(Process),
