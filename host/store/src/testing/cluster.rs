@@ -323,13 +323,10 @@ impl Pooler {
     /// # Errors
     /// Its address cannot be read.
     pub fn database(&self, behind: &TestDatabase) -> Result<TestDatabase, StoreError> {
-        let name = behind.url.split('?').next().and_then(|front| front.rsplit('/').next());
         let folder = self.folder.display();
-        let url = format!(
-            "postgres://mantle@localhost:6432/{}?host={folder}",
-            name.unwrap_or_default()
-        );
+        let url = format!("postgres://mantle@localhost:6432/{}?host={folder}", behind.name);
         Ok(TestDatabase {
+            name: behind.name.clone(),
             database: Database::Postgres(Address::parse(&url)?.through_transaction_pooler()),
             url,
         })

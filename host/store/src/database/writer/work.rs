@@ -99,9 +99,12 @@ impl<I, T> Grouped<I, T> {
     }
 }
 
+/// What follows from a result.
+type Follows<T> = Box<dyn FnOnce(&T) + Send>;
+
 /// Who waits for a result, and what follows from it whether or not they still do.
 pub(super) struct Waiting<T> {
-    committed: Option<Box<dyn FnOnce(&T) + Send>>,
+    committed: Option<Follows<T>>,
     answer: Option<oneshot::Sender<Result<T, StoreError>>>,
 }
 
