@@ -36,8 +36,6 @@ async fn f8_a_backlog_drains_at_the_providers_rate_shows_its_end_and_delays_nobo
     let (bridge, channels) = Bridge::connected().await?;
     let telegram = &channels.telegram.id;
     let customer = bridge.telegram_customer(7_001);
-    let other = bridge.telegram_customer(7_002);
-    let on_whatsapp = bridge.whatsapp_customer("353888888999");
     customer.writes("Hello").await;
     bridge.quiet().await?;
     let conversation = bridge.only_conversation()?.id;
@@ -86,22 +84,7 @@ async fn f8_a_backlog_drains_at_the_providers_rate_shows_its_end_and_delays_nobo
     );
     assert!(gauge(&bridge, "mantle_backlog_empty_seconds{").await?.is_some());
 
-    // Others on this channel and on others get through at once: the clock stands still.
-    other.writes("And I?").await;
-    on_whatsapp.writes("And I?").await;
-    let answers = bridge
-        .until("their conversations", || {
-            let all = bridge.workspace().conversations();
-            let theirs: Vec<_> = all.into_iter().filter(|known| known.source.body == "And I?").collect();
-            (theirs.len() == 2).then_some(theirs)
-        })
-        .await?;
-    bridge.at_rest().await?;
-    for theirs in answers {
-        bridge.teammate().replies(&theirs.id, "<p>You too</p>", &[]).await;
-    }
-    bridge.at_rest().await?;
-    assert_eq!((other.received().len(), on_whatsapp.received().len()), (1, 1));
+    others_get_through(&bridge).await?;
     assert_eq!(
         backlog(&bridge, telegram).await?["outbound"],
         left,
@@ -126,6 +109,28 @@ async fn f8_a_backlog_drains_at_the_providers_rate_shows_its_end_and_delays_nobo
         "{told}"
     );
     bridge.assert_lawful()
+}
+
+/// On this channel and on another one, both ways and at once: the clock stands still.
+async fn others_get_through(bridge: &Bridge) -> Result<()> {
+    let other = bridge.telegram_customer(7_002);
+    let on_whatsapp = bridge.whatsapp_customer("353888888999");
+    other.writes("And I?").await;
+    on_whatsapp.writes("And I?").await;
+    let answers = bridge
+        .until("their conversations", || {
+            let all = bridge.workspace().conversations();
+            let theirs: Vec<_> = all.into_iter().filter(|known| known.source.body == "And I?").collect();
+            (theirs.len() == 2).then_some(theirs)
+        })
+        .await?;
+    bridge.at_rest().await?;
+    for theirs in answers {
+        bridge.teammate().replies(&theirs.id, "<p>You too</p>", &[]).await;
+    }
+    bridge.at_rest().await?;
+    assert_eq!((other.received().len(), on_whatsapp.received().len()), (1, 1));
+    Ok(())
 }
 
 async fn missing(bridge: &Bridge, channel: &str) -> Result<Option<String>> {
