@@ -8,7 +8,6 @@ mod inbound;
 mod outbound;
 
 use std::collections::BTreeSet;
-use std::fmt::Display;
 
 use mantle_model::clock::Time;
 use mantle_model::hook::{Answer, Hook};
@@ -119,7 +118,7 @@ fn time(ms: i64) -> Time {
 }
 
 /// An id: whole or not at all.
-fn id(what: impl Display, value: String) -> Result<String, Garbage> {
+fn id(what: &str, value: String) -> Result<String, Garbage> {
     if value.is_empty() {
         return Err(format!("{what}: is empty"));
     }
@@ -160,7 +159,7 @@ fn aliases(what: &str, aliases: Vec<values::Alias>) -> Result<Vec<Alias>, Garbag
                 values::AliasKind::Phone => AliasKind::Phone,
                 values::AliasKind::Handle => AliasKind::Handle,
             },
-            value: id(format_args!("{what}[{place}]"), alias.value)?,
+            value: id("", alias.value).map_err(|problem| format!("{what}[{place}]{problem}"))?,
         })
     };
     aliases.into_iter().enumerate().map(alias).collect()
