@@ -38,6 +38,9 @@ impl Pace {
                 held_until: AtomicI64::new(0),
             })
         };
+        if let Some(known) = all.get(key) {
+            return Arc::clone(known);
+        }
         Arc::clone(all.entry(key.to_owned()).or_insert_with(made))
     }
 }
@@ -56,6 +59,9 @@ impl Workspace {
 
     /// None when no turn came in time.
     pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() {
+            return Some(turn);
+        }
         let turn = Arc::clone(&self.turns).acquire_owned();
         tokio::time::timeout(TURN_WAIT_MAX, turn).await.ok()?.ok()
     }
