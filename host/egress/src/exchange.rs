@@ -173,6 +173,9 @@ fn after_an_answer(error: EgressError) -> EgressError {
 }
 
 async fn place(egress: &Egress, deadline: Instant) -> Result<OwnedSemaphorePermit, EgressError> {
+    if let Ok(place) = Arc::clone(&egress.permits).try_acquire_owned() {
+        return Ok(place);
+    }
     let until = deadline.min(Instant::now() + PLACE_WAIT_MAX);
     match timeout_at(until, Arc::clone(&egress.permits).acquire_owned()).await {
         Ok(Ok(permit)) => Ok(permit),
