@@ -122,7 +122,7 @@ impl<'a> Job<'a> {
         let workspace = directory.workspace(channel.workspace)?;
         let inbox = flow.inbox(workspace.platform)?;
         Some(Self {
-            paced: Paced::new(flow, &channel, &workspace),
+            paced: Paced::new(&workspace),
             access: access(&workspace),
             label: flow.label(&channel),
             flow,

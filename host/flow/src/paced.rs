@@ -8,10 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use mantle_model::capabilities::LimitScope;
 use mantle_model::failure::{Cause, Failure};
-use mantle_store::directory::{Channel, Workspace};
+use mantle_store::directory::Workspace;
 use mantle_store::intake::Direction;
 
-use crate::Flow;
 use crate::connector::Connector;
 use crate::gates::{Closed, Key, Lesson, Limit, Pass};
 use crate::job::Job;
@@ -25,10 +24,8 @@ const OUR_OWN: [&str; 3] = ["busy", "connector", "shelf"];
 #[derive(Debug)]
 pub(crate) struct Paced {
     inbox: Key,
-    /// None: the connector is away, nothing can be sent.
-    provider: Option<Key>,
-    /// Calls per second that the manifest allows.
-    rate: Option<f64>,
+    /// Made when something is to be sent. None: the connector is away, nothing can be.
+    provider: OnceLock<Option<Key>>,
     /// The failure that stops the turn was told when its effect was written down.
     told: AtomicBool,
     sends: AtomicU32,
@@ -54,12 +51,10 @@ pub(crate) struct Passes {
 }
 
 impl Paced {
-    pub fn new(flow: &Flow, channel: &Channel, workspace: &Workspace) -> Self {
-        let plugin = flow.plugin(&channel.plugin);
+    pub fn new(workspace: &Workspace) -> Self {
         Self {
             inbox: Key::inbox(workspace),
-            provider: plugin.as_deref().map(|plugin| Key::provider(channel, plugin)),
-            rate: plugin.and_then(|plugin| plugin.capabilities().delivery.per_second),
+            provider: OnceLock::new(),
             told: AtomicBool::new(false),
             sends: AtomicU32::new(0),
             news: OnceLock::new(),
@@ -81,8 +76,8 @@ impl Job<'_> {
             false => None,
         };
         let sends = calls && self.lane.direction == Direction::Out;
-        let provider = match self.paced.provider.filter(|_| sends) {
-            Some(key) => Some(self.flow.enter(key, self.paced.rate, now).await?),
+        let provider = match sends.then(|| self.provider()).flatten() {
+            Some(key) => Some(self.flow.enter(key, self.rate(), now).await?),
             None => None,
         };
         Ok(Passes {
@@ -91,13 +86,29 @@ impl Job<'_> {
         })
     }
 
+    /// The gate of what is sent to the customer.
+    fn provider(&self) -> Option<Key> {
+        *self.paced.provider.get_or_init(|| {
+            let plugin = self.flow.plugin(&self.channel.plugin)?;
+            Some(Key::provider(&self.channel, &*plugin))
+        })
+    }
+
+    /// Calls per second that the manifest allows.
+    fn rate(&self) -> Option<f64> {
+        let plugin = self.flow.plugin(&self.channel.plugin)?;
+        plugin.capabilities().delivery.per_second
+    }
+
     /// A write was made.
     pub fn written(&self, step: &str) {
         let (gates, now) = (&self.flow.gates, self.now());
         // What is sent was read from the inbox before.
         let phase = gates.good(self.paced.inbox, now);
         self.flow.metrics().breaker("inbox", &self.workspace.id, phase);
-        if let (SEND, Some(key)) = (step, self.paced.provider) {
+        if step == SEND
+            && let Some(key) = self.provider()
+        {
             if self.paced.sends.fetch_add(1, Ordering::Relaxed) > 0 {
                 gates.spend(key);
             }
@@ -139,7 +150,7 @@ impl Job<'_> {
     }
 
     fn provider_failed(&self, failure: &Failure) {
-        let Some(key) = self.paced.provider else { return };
+        let Some(key) = self.provider() else { return };
         let plugin = self.flow.plugin(&self.channel.plugin);
         let scope = plugin
             .as_deref()

@@ -41,6 +41,7 @@ async fn answer(world: &World, conversation: &str) {
         text: RichText::plain("Hi"),
         attachments: Vec::new(),
         at: world.now(),
+        earlier: Vec::new(),
     };
     world.inbox.desk(|desk| desk.replies.insert(part.clone(), reply));
     world.webhook(conversation, &part, "Hi").await;
