@@ -52,7 +52,7 @@ impl Desk for HostDesk {
     async fn hook(&self, plugin: &str, channel: Option<&str>, hook: Hook) -> HookAnswer {
         // What is no id is treated as a channel that is gone, so that nobody learns which ids there are.
         let channel = channel.map(|text| text.parse().unwrap_or(NO_CHANNEL));
-        inbound::receive(&self.flow, hook, plugin.to_owned(), channel).await
+        inbound::receive(&self.flow, hook, plugin, channel).await
     }
 
     async fn intercom(&self, hook: Hook) -> HookAnswer {

@@ -47,19 +47,9 @@ pub const UNJUDGED_BYTES_MAX: u64 = 64 << 20;
 /// Characters of an address that names no channel: enough for `/hooks/`, a plugin's name and an id.
 const CALLED_CHARS_MAX: usize = 120;
 
-/// Takes one hook. Runs to its commit even if the caller hangs up.
-pub async fn receive(flow: &Arc<Flow>, hook: Hook, plugin: String, channel: Option<ChannelId>) -> HookAnswer {
-    let journey = {
-        let flow = Arc::clone(flow);
-        async move { take(&flow, hook, &plugin, channel).await }
-    };
-    match flow.receiving.spawn(journey).await {
-        Ok(answer) => answer,
-        Err(error) => {
-            tracing::error!(%error, "Taking a hook broke off");
-            HookAnswer::status(500)
-        }
-    }
+/// Takes one hook. To be awaited where a caller that hangs up drops nothing: what was begun is to come to its commit.
+pub async fn receive(flow: &Flow, hook: Hook, plugin: &str, channel: Option<ChannelId>) -> HookAnswer {
+    flow.receiving.track_future(take(flow, hook, plugin, channel)).await
 }
 
 async fn take(flow: &Flow, hook: Hook, plugin_name: &str, channel: Option<ChannelId>) -> HookAnswer {

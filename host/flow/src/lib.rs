@@ -94,7 +94,7 @@ pub struct Flow {
     refreshing: tokio::sync::Mutex<()>,
     /// When the last reading for the sake of an unknown hook began.
     caught_up: tokio::sync::Mutex<Option<Instant>>,
-    /// Journeys of callers that may hang up: they run to their commit all the same.
+    /// Journeys of callers that may hang up: whoever awaits them lets them run to their commit all the same.
     receiving: TaskTracker,
     misfits: Misfits,
     making: OneAtATime,

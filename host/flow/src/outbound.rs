@@ -42,21 +42,15 @@ const STRAY_WAIT: Duration = Duration::from_secs(2);
 /// … until this long after it was told.
 const STRAY_FOR: Duration = Duration::from_secs(120);
 
-/// Takes one webhook of an inbox. Runs to its commit even if the caller hangs up.
-pub async fn receive(flow: &Arc<Flow>, platform: Platform, headers: Vec<(String, String)>, body: Bytes) -> HookAnswer {
-    let journey = {
-        let flow = Arc::clone(flow);
-        async move { take(&flow, platform, headers, body).await }
-    };
-    match flow.receiving.spawn(journey).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => {
+/// Takes one webhook of an inbox. To be awaited where a caller that hangs up drops nothing: what was begun is to come to
+/// its commit.
+pub async fn receive(flow: &Flow, platform: Platform, headers: Vec<(String, String)>, body: Bytes) -> HookAnswer {
+    let journey = take(flow, platform, headers, body);
+    match flow.receiving.track_future(journey).await {
+        Ok(answer) => answer,
+        Err(error) => {
             tracing::error!(%error, "A webhook of the inbox could not be stored; its sender is asked to come again");
             HookAnswer::busy()
-        }
-        Err(error) => {
-            tracing::error!(%error, "Taking a webhook of the inbox broke off");
-            HookAnswer::status(500)
         }
     }
 }

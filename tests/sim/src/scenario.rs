@@ -457,7 +457,7 @@ async fn deliver(delivery: Delivery) -> Option<What> {
                     body: body.clone(),
                     received_at: flow.now(),
                 };
-                inbound::receive(&flow, hook, "sim".into(), Some(*channel)).await
+                inbound::receive(&flow, hook, "sim", Some(*channel)).await
             }
             What::Webhook { body, .. } => {
                 outbound::receive(&flow, Platform::Intercom, Vec::new(), Bytes::from(body.clone())).await

@@ -72,7 +72,7 @@ async fn connection(world: &World, (host, channel): (&Arc<Flow>, ChannelId), bod
             body,
             received_at: world.now(),
         };
-        let answer = inbound::receive(host, hook, "whatsapp".into(), Some(channel)).await;
+        let answer = inbound::receive(host, hook, "whatsapp", Some(channel)).await;
         assert_eq!(answer.answer.status, 200);
         host.settle().await.unwrap();
     }

@@ -558,7 +558,7 @@ impl World {
             body: self.flow_body(),
             received_at: self.now(),
         };
-        inbound::receive(&self.flow, hook, "whatsapp".into(), Some(self.channel)).await
+        inbound::receive(&self.flow, hook, "whatsapp", Some(self.channel)).await
     }
 
     fn flow_body(&self) -> Vec<u8> {
