@@ -306,7 +306,7 @@ async fn th_6_two_queues_of_one_person_past_the_buffer_are_one_new_conversation_
                 body,
                 received_at: world.now(),
             };
-            let answer = inbound::receive(&world.flow, hook, "whatsapp".into(), Some(world.channel)).await;
+            let answer = inbound::receive(&world.flow, hook, "whatsapp", Some(world.channel)).await;
             assert_eq!(answer.answer.status, 200);
         }
         let joined = world.flow.store().join_aliases(
