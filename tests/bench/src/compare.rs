@@ -110,11 +110,7 @@ pub async fn run(folder: &Path, setup: &Setup, options: &Options) -> Result<Meas
         let sent = load::run(other.clone(), plan(options, turn)).await;
         sides.1.take(turn, sent?, cpu::of_process(process.id())?)?;
     }
-    let stored = stage.backlog().await?;
-    ensure!(
-        stored == acknowledged,
-        "{acknowledged} messages were acknowledged and {stored} are stored"
-    );
+    stage.holds(acknowledged).await?;
     process.kill().await?;
     stage.stop().await?;
     Ok(Measurement {

@@ -97,12 +97,7 @@ async fn measure(stage: &Stage, setup: &Setup, options: Options) -> Result<Figur
         ..Plan::closed(options.connections, customers, Until::Told)
     };
     let waiting = load::run(stage.target(), plan).await?;
-    let stored = stage.backlog().await?;
-    ensure!(
-        stored == options.backlog,
-        "{} messages were sent and {stored} wait",
-        options.backlog
-    );
+    stage.holds(options.backlog).await?;
     let before = stage.cpu();
     let meanwhile = load::start(
         stage.target(),

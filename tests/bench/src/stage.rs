@@ -30,6 +30,8 @@ use crate::process::Process;
 const PUBLIC_URL: &str = "https://bridge.test";
 const ADMIN_TOKEN: &str = "bench-admin-token-0123456789abcdef";
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// The first readings of a kept hook come within this.
+const READ_AGAIN_WITHIN: Duration = Duration::from_secs(60);
 
 /// Where messages are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -200,6 +202,23 @@ impl Stage {
         told["backlog"]
             .as_u64()
             .with_context(|| format!("no backlog in {told}"))
+    }
+
+    /// Waits until so many events are stored that have not ended: a hook whose connector was too slow is kept as it
+    /// came, acknowledged, and read a little later.
+    pub async fn holds(&self, count: u64) -> Result<()> {
+        let deadline = tokio::time::Instant::now() + READ_AGAIN_WITHIN;
+        loop {
+            let stored = self.backlog().await?;
+            if stored == count {
+                return Ok(());
+            }
+            ensure!(
+                stored < count && tokio::time::Instant::now() < deadline,
+                "{count} messages were acknowledged and {stored} are stored"
+            );
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Waits until every event has ended.
