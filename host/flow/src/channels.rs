@@ -424,6 +424,8 @@ pub(crate) async fn set_status(flow: &Flow, channel: &Channel, told: (ChannelSta
     let back = told.0 == ChannelStatus::Connected;
     if let (true, Some(plugin)) = (back, flow.plugin(&channel.plugin)) {
         flow.gates.forgive(Key::provider(&present, &*plugin));
+        // Before the lanes are woken: another host may take them.
+        flow.tell_others().await;
     }
     tracing::warn!(channel.id = %channel.id, was = ?present.status, now = ?told.0, "A channel's status changed");
     let change = ChannelChange {

@@ -107,6 +107,7 @@ pub struct Flow {
     worked: Mutex<Instant>,
     gates: Gates,
     leasing: OneAtATime,
+    telling: tokio::sync::Mutex<()>,
     sending: Sending,
     schedule: Schedule,
 }
@@ -173,6 +174,7 @@ impl Flow {
             worked: Mutex::new(Instant::now()),
             gates,
             leasing: OneAtATime::default(),
+            telling: tokio::sync::Mutex::new(()),
             sending: Sending::default(),
             schedule: Schedule::default(),
         }))

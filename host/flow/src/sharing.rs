@@ -31,6 +31,8 @@ impl Flow {
             Entry::Closed(closed) => return Err(closed),
             Entry::Ask(ask) => ask,
         };
+        // What is not told yet may be what the others would refuse it for.
+        self.tell_others().await;
         let lease = self.store().lease(key.budget(), ask, now).await;
         if let Err(error) = &lease {
             tracing::warn!(%error, "No calls could be leased, so lanes wait: {error}");
@@ -41,6 +43,8 @@ impl Flow {
     /// Tells other hosts what was learnt here. What cannot be told now is told with the next.
     pub(crate) async fn tell_others(&self) {
         let Some(by) = self.gates.by() else { return };
+        // One tells at a time: a newer word must not be overtaken by an older one.
+        let _turn = self.telling.lock().await;
         for (key, told) in self.gates.untold() {
             match self.store().tell(key.budget(), by, told, self.now()).await {
                 Ok(standing) => self.gates.hear(&[(key.budget(), standing)]),

@@ -149,6 +149,7 @@ async fn renew(
     let changed = change_workspace(flow, id, change).await?;
     // What waited for the token goes on now.
     flow.gates.forgive(Key::inbox(&changed));
+    flow.tell_others().await;
     for channel in flow.directory().channels_in(id) {
         flow.store().wake_channel(channel.id, flow.now()).await?;
     }
