@@ -177,3 +177,18 @@ async fn a_pooler_in_transaction_mode_is_said_in_the_configuration() {
         "{answer}"
     );
 }
+
+#[tokio::test]
+async fn op_4_a_backup_of_a_server_names_the_servers_own_tools() {
+    let Some(database) = database().await else { return };
+    let folder = folder(&database.url, "");
+    for arguments in [["backup", "there"], ["restore", "there"]] {
+        let output = command(folder.path(), &arguments).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(
+            told.contains("pg_dump") && told.contains("mantle restore --reconcile"),
+            "{told}"
+        );
+    }
+}
