@@ -37,10 +37,12 @@ const HOMELESS_WAIT: Duration = Duration::from_secs(60 * 60);
 /// While lanes are ready that nobody may begin: a hand that becomes free ends it at once.
 const NO_ROOM_PAUSE: Duration = Duration::from_millis(20);
 
-/// So many turns are waited for before the lanes are looked at again, when all hands are full.
-const TOGETHER: usize = 16;
-/// And so long at most: less than a call over the network takes.
-const TOGETHER_WITHIN: Duration = Duration::from_millis(3);
+/// How often the lanes are looked at, at most: a look for one lane costs as much as a look for many, and what came in
+/// after a pause is looked at at once.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// How often it is asked when the next lane will be ready: that looks at all that wait.
+const NEXT_EVERY: Duration = Duration::from_millis(100);
 
 /// How long a result is tried to be written: a server that crashed is back by then, or its standby is. Within the time
 /// that an orderly end takes.
@@ -71,7 +73,13 @@ pub async fn run(flow: Arc<Flow>, soft: CancellationToken, hard: CancellationTok
 }
 
 async fn claim_loop(flow: &Arc<Flow>, held: &Held, turns: &mut JoinSet<()>, soft: &CancellationToken) {
+    let mut asked = None;
+    let mut looked: Option<Instant> = None;
     while !soft.is_cancelled() {
+        if let Some(early) = looked.and_then(|looked| LOOK_EVERY.checked_sub(looked.elapsed())) {
+            pause(soft, early).await;
+        }
+        looked = Some(Instant::now());
         flow.looked_for_work();
         while turns.try_join_next().is_some() {}
         let free = HANDS.saturating_sub(turns.len());
@@ -85,7 +93,7 @@ async fn claim_loop(flow: &Arc<Flow>, held: &Held, turns: &mut JoinSet<()>, soft
         };
         match found {
             Ok(found) if found.lanes.is_empty() && found.left => make_room(flow, turns, soft, free).await,
-            Ok(found) if found.lanes.is_empty() => rest(flow, soft).await,
+            Ok(found) if found.lanes.is_empty() => rest(flow, soft, &mut asked).await,
             Ok(found) => {
                 for lane in found.lanes {
                     let (flow, in_hand) = (Arc::clone(flow), InHand::take(held, &lane));
@@ -129,10 +137,16 @@ fn load(held: &Held) -> Load {
 }
 
 /// Until work may be there.
-async fn rest(flow: &Flow, soft: &CancellationToken) {
-    let nap = match flow.store().next_ready().await {
-        Ok(Some(ready)) => ready.since(flow.now()).min(POLL).max(NO_ROOM_PAUSE),
-        Ok(None) | Err(_) => POLL,
+async fn rest(flow: &Flow, soft: &CancellationToken, asked: &mut Option<Instant>) {
+    let nap = match asked.map(|asked| asked.elapsed()).filter(|ago| *ago < NEXT_EVERY) {
+        Some(ago) => NEXT_EVERY - ago,
+        None => {
+            *asked = Some(Instant::now());
+            match flow.store().next_ready().await {
+                Ok(Some(ready)) => ready.since(flow.now()).min(POLL).max(NO_ROOM_PAUSE),
+                Ok(None) | Err(_) => POLL,
+            }
+        }
     };
     tokio::select! {
         biased;
@@ -142,24 +156,16 @@ async fn rest(flow: &Flow, soft: &CancellationToken) {
     }
 }
 
-/// Until turns have ended, where lanes are ready that nobody may begin before. A look for one lane costs as much as a
-/// look for many: the turns that end together are waited for together.
+/// Until a turn has ended, where lanes are ready that nobody may begin before.
 async fn make_room(flow: &Flow, turns: &mut JoinSet<()>, soft: &CancellationToken, free: usize) {
     tokio::select! {
         biased;
-        () = soft.cancelled() => return,
+        () = soft.cancelled() => {}
         Some(_) = turns.join_next() => {}
         // Another channel's lanes may be ready, which have room.
-        () = flow.store().wait_ready(), if free > 0 => return,
-        () = tokio::time::sleep(NO_ROOM_PAUSE) => return,
+        () = flow.store().wait_ready(), if free > 0 => {}
+        () = tokio::time::sleep(NO_ROOM_PAUSE) => {}
     }
-    let together = async {
-        for _ in 1..TOGETHER {
-            turns.join_next().await;
-        }
-    };
-    // Whether they ended or the time did, what is free now is used.
-    let _ = tokio::time::timeout(TOGETHER_WITHIN, together).await;
 }
 
 async fn heartbeat(flow: &Flow, held: &Held, soft: &CancellationToken) {

@@ -234,12 +234,14 @@ impl Opened {
         let server = Server {
             address: address.clone(),
             host: membership.id,
+            tells: Arc::default(),
         };
+        let tells = Arc::clone(&server.tells);
         let listeners = address.listeners()?;
         Ok(Self {
             writes_to: writer::Database::Postgres(server),
             readers: address.readers()?,
-            shared: Some(Shared::new(membership, address.claimers()?, listeners, claims)),
+            shared: Some(Shared::new(membership, address.claimers()?, (listeners, tells), claims)),
             log: None,
             lock: None,
         })

@@ -177,11 +177,11 @@ impl Claims {
         }
     }
 
-    /// The lane's channel and what writing it locks. None: the claim is not known here any more.
-    pub(super) fn place(&self, claim: Claim) -> Option<(ChannelId, Option<Touch>)> {
+    /// What writing the lane locks. None: the claim is not known here any more.
+    pub(super) fn touch_of(&self, claim: Claim) -> Option<Option<Touch>> {
         let table = self.table();
         let held = table.held.get(&claim.lane).filter(|held| held.token == claim.token)?;
-        Some((held.channel, held.touch.clone()))
+        Some(held.touch.clone())
     }
 
     /// The worker is done with the lane. Giving back what one no longer has is no mistake.

@@ -22,8 +22,6 @@ use crate::{Conflict, StoreError};
 pub(super) struct Learnt {
     pub claims: Arc<Claims>,
     pub claim: Claim,
-    /// None: the claim is not known here any more.
-    pub channel: Option<ChannelId>,
     pub changes: Vec<Change>,
     /// The lane is given back with it.
     pub frees: bool,

@@ -29,9 +29,7 @@ fn weight(events: &[NewEvent]) -> usize {
 
 /// The terms of a job that puts events into their lanes.
 fn joining(terms: Terms, events: &[NewEvent]) -> Terms {
-    terms
-        .touching(touch::events(events))
-        .waking(events.iter().map(|event| event.channel).collect())
+    terms.touching(touch::events(events)).waking(!events.is_empty())
 }
 
 #[async_trait]

@@ -79,22 +79,19 @@ impl Lanes for SqlStore {
             return Err(StoreError::Fenced);
         }
         let after = changes.iter().map(leaves).max().unwrap_or(After::Kept);
-        let mut woken: Vec<ChannelId> = changes.iter().filter_map(spawned_on).collect();
-        if changes.iter().any(|change| matches!(change, Change::Settle { .. })) {
-            woken.push(in_flight.channel);
-        }
-        let wakes = !woken.is_empty();
+        let wakes = changes
+            .iter()
+            .any(|change| matches!(change, Change::Spawn(_) | Change::Settle { .. }));
         let mut touches = touch::changes(in_flight.channel, &changes);
         touches.extend(in_flight.touch.clone());
         let terms = Terms::worker()
             .weighing(changes.iter().map(change_bytes).sum())
             .touching(touches)
-            .waking(woken);
+            .waking(wakes);
         let notified = Arc::clone(&self.claims);
         let learnt = Learnt {
             claims: Arc::clone(&self.claims),
             claim,
-            channel: Some(in_flight.channel),
             changes,
             frees: after != After::Kept,
         };
@@ -114,13 +111,12 @@ impl Lanes for SqlStore {
 
     async fn release(&self, claim: Claim) -> Result<(), StoreError> {
         if self.shared.is_some()
-            && let Some((channel, touch)) = self.claims.place(claim)
+            && let Some(touch) = self.claims.touch_of(claim)
         {
             let terms = Terms::worker().touching(touch.into_iter().collect());
             let nothing_more = Learnt {
                 claims: Arc::clone(&self.claims),
                 claim,
-                channel: Some(channel),
                 changes: Vec::new(),
                 frees: true,
             };
@@ -163,7 +159,7 @@ impl Lanes for SqlStore {
             r"select min(ready_at) from lane
               where ready_at is not null and id not in (select value from json_each($1))
                 and (claim is null
-                     or not exists (select 1 from host where host.id = lane.owner and host.leased_until > server_ms()))",
+                     or owner not in (select host.id from host where host.leased_until > server_ms()))",
         )
         .bind(id_list(held.into_iter().map(|lane| lane.0)))
         .scalar(&self.readers)
@@ -179,7 +175,7 @@ impl Lanes for SqlStore {
         let claims = Arc::clone(&self.claims);
         self.writer
             .submit(
-                Terms::worker().waking(vec![channel]),
+                Terms::worker().waking(true),
                 async move |tx: &mut Connection| {
                     sql(r"update lane set ready_at = $2 where channel_id = $1 and ready_at > $2")
                         .bind(channel.0)
@@ -262,13 +258,6 @@ fn leaves(change: &Change) -> After {
     }
 }
 
-fn spawned_on(change: &Change) -> Option<ChannelId> {
-    match change {
-        Change::Spawn(event) => Some(event.channel),
-        _ => None,
-    }
-}
-
 fn change_bytes(change: &Change) -> usize {
     CHANGE_BYTES
         + match change {
@@ -321,8 +310,7 @@ impl SqlStore {
                   where channel_id = $1 and ready_at is not null and ready_at <= $2 and tries = 0
                     and id not in (select value from json_each($4))
                     and (claim is null
-                         or not exists (select 1 from host
-                                        where host.id = lane.owner and host.leased_until > server_ms()))
+                         or owner not in (select host.id from host where host.leased_until > server_ms()))
                   order by ready_at, id limit $3
               ) fresh
               union all
@@ -331,8 +319,7 @@ impl SqlStore {
                   where channel_id = $1 and ready_at is not null and ready_at <= $2 and tries > 0
                     and id not in (select value from json_each($4))
                     and (claim is null
-                         or not exists (select 1 from host
-                                        where host.id = lane.owner and host.leased_until > server_ms()))
+                         or owner not in (select host.id from host where host.leased_until > server_ms()))
                   order by ready_at, id limit $3
               ) failed
               order by ready_at, id",

@@ -31,22 +31,37 @@ const READER_WAIT: Duration = Duration::from_secs(5);
 /// Prepared statements of a connection: more than there are texts, so that each is parsed once.
 const STATEMENTS_KEPT: usize = 512;
 
+/// Every statement looks rows up by their keys. A plan is kept with its prepared statement, and one that was made while
+/// the tables were small reads them whole for as long as nobody analyses them: no plan may rely on that. What is asked
+/// for in the order of an index is read in that order and no further than asked.
+macro_rules! by_keys {
+    () => {
+        "set enable_seqscan = off; set enable_bitmapscan = off; set enable_hashjoin = off; set enable_mergejoin = off; \
+         set jit = off"
+    };
+}
+
 /// What each session is told: a statement that runs this long, or a transaction that does nothing, keeps rows that
 /// others wait for and holds back the cleaning up of dead ones. Nobody waits longer for a lock than on SQLite.
-const SESSION: &str = "set statement_timeout = '30s'; set lock_timeout = '5s'; \
-                       set idle_in_transaction_session_timeout = '10s'";
+const SESSION: &str = concat!(
+    "set statement_timeout = '30s'; set lock_timeout = '5s'; set idle_in_transaction_session_timeout = '10s'; ",
+    by_keys!()
+);
 
 /// A commit is on the disk before it is answered, whatever the server or the database was told; a stricter level stays.
-const WRITING_SESSION: &str = "set statement_timeout = '30s'; set lock_timeout = '5s'; \
-                               set idle_in_transaction_session_timeout = '10s'; \
-                               select set_config('synchronous_commit', 'on', false) \
-                               where current_setting('synchronous_commit') = 'off'";
+const WRITING_SESSION: &str = concat!(
+    "set statement_timeout = '30s'; set lock_timeout = '5s'; set idle_in_transaction_session_timeout = '10s'; ",
+    by_keys!(),
+    "; select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'"
+);
 
 /// Claims need no sync: a claim that is lost with the server's memory was followed by no call to the outside, since
 /// each is announced in a commit that is synced and takes all before it to the disk.
-const CLAIMING_SESSION: &str = "set statement_timeout = '30s'; set lock_timeout = '5s'; \
-                                set idle_in_transaction_session_timeout = '10s'; \
-                                set synchronous_commit = off";
+const CLAIMING_SESSION: &str = concat!(
+    "set statement_timeout = '30s'; set lock_timeout = '5s'; set idle_in_transaction_session_timeout = '10s'; ",
+    by_keys!(),
+    "; set synchronous_commit = off"
+);
 
 /// Where a PostgreSQL database is and how to get in. Does not print the password.
 #[derive(Clone, PartialEq, Eq)]

@@ -27,6 +27,9 @@ const DIRECTORY_POLL: Duration = Duration::from_secs(2);
 /// The wait before listening is tried again.
 const LISTEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// The others are told of new work this often at most: whoever took it in looks at it first.
+const TELL_EVERY: Duration = Duration::from_millis(20);
+
 /// This host's side of a shared database.
 pub(super) struct Shared {
     pub membership: Arc<Membership>,
@@ -36,14 +39,21 @@ pub(super) struct Shared {
     directory_changed: Arc<Notify>,
     /// Another host told something of a credential; keeps one word for whoever comes to listen.
     pub budgets_told: Arc<Notify>,
-    /// Ends with the store.
+    /// What listens and tells; ends with the store.
     _listener: JoinSet<()>,
 }
 
 impl Shared {
-    pub(super) fn new(membership: Membership, claimers: Pool, listeners: Option<Pool>, claims: &Arc<Claims>) -> Self {
+    /// With what it hears others by, if it can, and what it is asked to tell them by.
+    pub(super) fn new(
+        membership: Membership,
+        claimers: Pool,
+        (listeners, tells): (Option<Pool>, Arc<Notify>),
+        claims: &Arc<Claims>,
+    ) -> Self {
         let (directory_changed, budgets_told) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let mut listener = JoinSet::new();
+        listener.spawn(tell(claimers.clone(), tells));
         if let Some(Pool::Postgres(pool, _)) = listeners {
             let claims = Arc::clone(claims);
             let told = (Arc::clone(&directory_changed), Arc::clone(&budgets_told));
@@ -128,6 +138,17 @@ impl Shared {
             }
             let _ = tokio::time::timeout(DIRECTORY_POLL, changed).await;
         }
+    }
+}
+
+/// Tells the other hosts that lanes may be ready: once for all that became so in the meantime.
+async fn tell(pool: Pool, tells: Arc<Notify>) {
+    loop {
+        tells.notified().await;
+        if let Err(error) = sql("select pg_notify('mantle_ready', '')").fetch_all(&pool).await {
+            tracing::debug!(%error, "Other hosts are not told of new work and find it themselves: {error}");
+        }
+        tokio::time::sleep(TELL_EVERY).await;
     }
 }
 

@@ -19,7 +19,6 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use mantle_model::ids::ChannelId;
 use tokio::sync::{mpsc, oneshot};
 
 use self::group::Line;
@@ -71,7 +70,7 @@ pub(super) struct Terms {
     patience: Patience,
     bytes: usize,
     touches: Vec<Touch>,
-    wakes: Vec<ChannelId>,
+    wakes: bool,
 }
 
 impl Terms {
@@ -88,7 +87,7 @@ impl Terms {
             patience,
             bytes: 0,
             touches: Vec::new(),
-            wakes: Vec::new(),
+            wakes: false,
         }
     }
 
@@ -102,8 +101,8 @@ impl Terms {
         Self { touches, ..self }
     }
 
-    /// Channels whose lanes may be ready after it: told to the other hosts.
-    pub(super) fn waking(self, wakes: Vec<ChannelId>) -> Self {
+    /// Whether lanes may be ready after it: told to the other hosts.
+    pub(super) fn waking(self, wakes: bool) -> Self {
         Self { wakes, ..self }
     }
 }
@@ -291,7 +290,7 @@ struct Queued {
     is_outcome: bool,
     hold: QueuedBytes,
     touches: Vec<Touch>,
-    wakes: Vec<ChannelId>,
+    wakes: bool,
     work: Work,
 }
 

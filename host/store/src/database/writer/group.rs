@@ -11,6 +11,7 @@ use super::super::touch;
 use super::{Queued, Watched, busy, work};
 use crate::StoreError;
 use crate::sql::{Connection, Fault, sql};
+use tokio::sync::Notify;
 
 /// How often a group, or a job by itself, is run again because it crossed another host's.
 const RACES_MAX: u32 = 4;
@@ -21,15 +22,14 @@ const AGAIN_AFTER_MAX: Duration = Duration::from_secs(1);
 
 const LOCKED: &str = "another process has locked the database";
 
-/// Longer notifications than PostgreSQL takes (8000 bytes) name no channel, which means all.
-const PAYLOAD_BYTES_MAX: usize = 7000;
-
 /// Where a lost connection is made again.
 #[derive(Debug)]
 pub(in super::super) struct Server {
     pub address: Address,
     /// Our row among the hosts: given up at the end, so that others need not wait for its lease.
     pub host: i64,
+    /// Has the other hosts told.
+    pub tells: Arc<Notify>,
 }
 
 /// What the writer writes to.
@@ -176,34 +176,14 @@ impl Line {
         touch::lock(&mut self.connection, batch.iter().flat_map(|queued| &queued.touches)).await
     }
 
-    /// Tells the other hosts, in the same transaction, whose lanes may be ready.
-    async fn tell(&mut self, batch: &[Queued]) -> Result<(), StoreError> {
-        if !self.connection.is_postgres() {
-            return Ok(());
+    /// Has the other hosts told that lanes may be ready. Not in the transaction: notifications take all commits of the
+    /// database one after the other, and one that is lost costs the time until the next look.
+    fn tell(&self, batch: &[Queued]) {
+        if let Some(server) = &self.server
+            && batch.iter().any(|queued| queued.wakes || queued.work.leaves_work())
+        {
+            server.tells.notify_one();
         }
-        let woken = |queued: &'_ Queued| {
-            queued
-                .wakes
-                .iter()
-                .copied()
-                .chain(queued.work.given_back())
-                .collect::<Vec<_>>()
-        };
-        let mut channels: Vec<i64> = batch.iter().flat_map(woken).map(|id| id.0).collect();
-        channels.sort_unstable();
-        channels.dedup();
-        if channels.is_empty() {
-            return Ok(());
-        }
-        let mut payload = channels.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
-        if payload.len() > PAYLOAD_BYTES_MAX {
-            payload.clear();
-        }
-        sql("select pg_notify('mantle_ready', $1)")
-            .bind(payload)
-            .fetch_all(&mut self.connection)
-            .await?;
-        Ok(())
     }
 
     async fn roll_back(&mut self, error: &StoreError) -> Fault {
@@ -263,6 +243,7 @@ async fn run(line: &mut Line, mut batch: Vec<Queued>) {
         match together(line, &mut batch).await {
             Together::Committed(sync) => {
                 line.watched.tell(batch.len(), begun.elapsed(), sync);
+                line.tell(&batch);
                 return batch.iter_mut().for_each(|queued| queued.work.committed());
             }
             // Doing it again could do it twice where a job is not keyed; who asked knows whether it may be repeated.
@@ -295,8 +276,7 @@ async fn run(line: &mut Line, mut batch: Vec<Queued>) {
 async fn together(line: &mut Line, batch: &mut [Queued]) -> Together {
     let run = async {
         line.begin(batch).await?;
-        work::run(&mut line.connection, &line.context, batch).await?;
-        line.tell(batch).await
+        work::run(&mut line.connection, &line.context, batch).await
     };
     if let Err(error) = run.await {
         return Together::Undone(error);
@@ -335,12 +315,9 @@ async fn one_by_one(line: &mut Line, batch: Vec<Queued>) {
             }
         }
     }
-    let committed = async {
-        line.tell(&good).await?;
-        line.execute("commit").await
-    };
-    match committed.await {
+    match line.execute("commit").await {
         Ok(()) => {
+            line.tell(&good);
             good.iter_mut().for_each(|queued| queued.work.committed());
             for (mut queued, error) in refused {
                 queued.work.refuse(understood(error));

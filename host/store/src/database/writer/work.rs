@@ -2,7 +2,6 @@
 
 use async_trait::async_trait;
 use mantle_failpoint::{Point, reach};
-use mantle_model::ids::ChannelId;
 use tokio::sync::oneshot;
 
 use super::super::Context;
@@ -56,12 +55,9 @@ impl Work {
         }
     }
 
-    /// The channel whose lane others may take on with, if there is one.
-    pub(super) fn given_back(&self) -> Option<ChannelId> {
-        match self {
-            Self::Learn(learn) if learn.output == Some(true) => learn.input.channel,
-            Self::Take(_) | Self::Learn(_) | Self::Other(_) => None,
-        }
+    /// Whether a lane was given back that others may take on with.
+    pub(super) fn leaves_work(&self) -> bool {
+        matches!(self, Self::Learn(learn) if learn.output == Some(true))
     }
 
     /// On disk: the result of the last attempt goes out.
