@@ -20,6 +20,14 @@ const BUSY_WAIT: Duration = Duration::from_secs(5);
 /// The write-ahead log is cut back to this many bytes after a checkpoint; growing beyond it is normal under load.
 const JOURNAL_SIZE_MAX: &str = "pragma journal_size_limit = 67108864";
 
+/// Pages in the write-ahead log after which a commit moves them into the database: 16 MiB. Four times SQLite's own
+/// number, since under load the same pages change again and again, and each move costs a sync of the whole.
+const CHECKPOINT_PAGES: &str = "pragma wal_autocheckpoint = 4000";
+
+/// What the writing connection keeps of the database, in KiB as a negative number: 32 MiB, grown as it is needed. Keys
+/// come in no order, so each new one lands on another page.
+const CACHE_BYTES_MAX: &str = "pragma cache_size = -32768";
+
 /// Read-only connections. Reads are short; more would only compete with the writer for two cores.
 const READERS_MAX: usize = 4;
 
@@ -81,6 +89,8 @@ pub(super) async fn writing(path: &Path) -> Result<Connection, StoreError> {
     connection.script("pragma journal_mode = wal").await?;
     connection.script(synchronous).await?;
     connection.script(JOURNAL_SIZE_MAX).await?;
+    connection.script(CHECKPOINT_PAGES).await?;
+    connection.script(CACHE_BYTES_MAX).await?;
     Ok(connection)
 }
 
