@@ -1,22 +1,27 @@
 //! What workers learnt, applied inside the writer's transaction.
 
+mod lane;
+mod links;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::sql::{Connection, Given, over, sql};
 use mantle_model::clock::Time;
 use mantle_model::failure::Cause;
-use mantle_model::ids::{ChannelId, IdentityId, LaneId, MessageId};
-use mantle_model::inbound::{DeliveryReport, Reach};
+use mantle_model::ids::{ChannelId, LaneId, MessageId};
+use mantle_model::inbound::DeliveryReport;
 
+use self::lane::{finish, retry};
+use self::links::{link_contacts, link_threads, own_parts, set_reach};
 use super::accept::Arriving;
 use super::claims::Claims;
-use super::rows::{Of, bytes, day, effect_number, id_list, reach_number, report_number};
+use super::rows::{bytes, effect_number, report_number};
 use super::{Context, accept, identities, shared, single};
+use crate::StoreError;
 use crate::intake::NewEvent;
 use crate::lanes::{Attempt, Change, Claim, Effect, Ending, Hop};
 use crate::people::{ContactLink, ThreadLink};
-use crate::{Conflict, StoreError};
 
 /// What one worker learnt, and under which claim.
 pub(super) struct Learnt {
@@ -321,138 +326,6 @@ async fn write_hops(tx: &mut Connection, hops: &[(Place, i64, &Hop)]) -> Result<
     Ok(())
 }
 
-async fn link_contacts(tx: &mut Connection, links: &[&ContactLink]) -> Result<(), StoreError> {
-    let identities = present_or_missing(tx, links.iter().map(|link| link.identity)).await?;
-    let given = Given::rows(links.len())
-        .ints(identities.iter().map(|identity| identity.0))
-        .bytes(links.iter().map(|link| link.contact.as_bytes()))
-        .bytes(links.iter().map(|link| bytes(link.written_name.as_deref())));
-    over(
-        r"with given (id, contact, written_name) as ({rows})
-          update identity set contact = given.contact, written_name = given.written_name
-          from given where identity.id = given.id",
-        given,
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
-/// A conversation never moves from one person to another: two who said the same in the same second, one of them with a
-/// lost answer, would else share one.
-async fn link_threads(tx: &mut Connection, links: &[&ThreadLink]) -> Result<(), StoreError> {
-    let identities = present_or_missing(tx, links.iter().map(|link| link.identity)).await?;
-    let given = Given::rows(links.len())
-        .ints(links.iter().map(|link| link.workspace.0))
-        .bytes(links.iter().map(|link| link.conversation.as_bytes()))
-        .ints(identities.iter().map(|identity| identity.0))
-        .ints(links.iter().map(|link| link.opened_at.unix_ms()))
-        .ints(links.iter().map(|link| link.last_part_at.unix_ms()))
-        .ints(links.iter().map(|link| i64::from(link.parts)));
-    let rows = over(
-        r"with given (workspace_id, conversation, identity_id, opened_at, last_part_at, parts) as ({rows})
-          insert into thread (workspace_id, conversation, identity_id, opened_at, last_part_at, parts)
-          select workspace_id, conversation, identity_id, opened_at, last_part_at, parts from given where true
-          on conflict (workspace_id, conversation) do update
-          set opened_at = excluded.opened_at, last_part_at = excluded.last_part_at, parts = excluded.parts
-          returning workspace_id, conversation, identity_id",
-        given,
-    )
-    .fetch_all(&mut *tx)
-    .await?;
-    for row in &rows {
-        let row = Of { table: "thread", row };
-        let (workspace, conversation, owner) = (
-            row.int("workspace_id")?,
-            row.text("conversation")?,
-            IdentityId(row.int("identity_id")?),
-        );
-        let is_it = |link: &&ThreadLink| link.workspace.0 == workspace && link.conversation == conversation;
-        let place = links.iter().position(is_it).ok_or_else(|| row.wrong("conversation"))?;
-        if identities[place] != owner {
-            return Err(StoreError::Conflict(Conflict::Conversation { by: owner }));
-        }
-    }
-    let given = Given::rows(links.len())
-        .ints(identities.iter().map(|identity| identity.0))
-        .ints(links.iter().map(|link| link.workspace.0))
-        .bytes(links.iter().map(|link| link.conversation.as_bytes()));
-    over(
-        r"with given (id, workspace_id, conversation) as ({rows})
-          update identity set thread_workspace = given.workspace_id, thread_conversation = given.conversation
-          from given
-          where identity.id = given.id
-            and (identity.thread_workspace is distinct from given.workspace_id
-              or identity.thread_conversation is distinct from given.conversation)",
-        given,
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
-/// Whoever the identities are now, in their order.
-async fn present_or_missing(
-    tx: &mut Connection,
-    identities: impl Iterator<Item = IdentityId>,
-) -> Result<Vec<IdentityId>, StoreError> {
-    let asked: Vec<IdentityId> = identities.collect();
-    let present = identities::all_present(tx, &asked).await?;
-    asked
-        .iter()
-        .map(|identity| present.get(identity).copied())
-        .collect::<Option<Vec<_>>>()
-        .ok_or(StoreError::NotFound("identity"))
-}
-
-async fn own_parts(tx: &mut Connection, parts: &[(Place, &str)], now: Time) -> Result<(), StoreError> {
-    if parts.is_empty() {
-        return Ok(());
-    }
-    let channels: BTreeSet<i64> = parts.iter().map(|(place, _)| place.channel.0).collect();
-    let rows = sql("select id, workspace_id from channel where id in (select value from json_each($1))")
-        .bind(id_list(channels))
-        .fetch_all(&mut *tx)
-        .await?;
-    let mut workspaces: BTreeMap<i64, i64> = BTreeMap::new();
-    for row in &rows {
-        let row = Of { table: "channel", row };
-        workspaces.insert(row.int("id")?, row.int("workspace_id")?);
-    }
-    let of = |place: &Place| {
-        let workspace = workspaces.get(&place.channel.0).copied();
-        workspace.ok_or(StoreError::NotFound("channel"))
-    };
-    let workspaces: Vec<i64> = parts.iter().map(|(place, _)| of(place)).collect::<Result<_, _>>()?;
-    let given = Given::rows(parts.len())
-        .ints(workspaces)
-        .bytes(parts.iter().map(|(_, part)| part.as_bytes()))
-        .ints(parts.iter().map(|_| day(now)));
-    over(
-        r"with given (workspace_id, part, day) as ({rows})
-          insert into own_part (workspace_id, part, day) select workspace_id, part, day from given where true
-          on conflict (workspace_id, part) do nothing",
-        given,
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
-/// By the provider's time: an older word that comes late does not undo a newer one.
-async fn set_reach(tx: &mut Connection, identity: IdentityId, reach: Reach, at: Time) -> Result<(), StoreError> {
-    let identity = identities::present(tx, identity)
-        .await?
-        .ok_or(StoreError::NotFound("identity"))?;
-    sql(r"update identity set reach = $2, reach_at = $3 where id = $1 and reach_at <= $3")
-        .bind(identity.0)
-        .bind(reach_number(reach))
-        .bind(at.unix_ms())
-        .execute(tx)
-        .await?;
-    Ok(())
-}
-
 async fn write_outgoing(
     tx: &mut Connection,
     outgoing: &[(ChannelId, MessageId, &str, &str)],
@@ -515,117 +388,6 @@ async fn write_reports(tx: &mut Connection, reports: &[Reported<'_>]) -> Result<
           insert into report (channel_id, remote_id, rank, at, code)
           select channel_id, remote_id, rank, at, code from given where true
           on conflict (channel_id, remote_id, rank) do nothing",
-        given,
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
-/// One event of each lane.
-async fn finish(tx: &mut Connection, finished: &[(Place, i64, &Ending)]) -> Result<(), StoreError> {
-    // The next event may have a time of its own.
-    let given = Given::rows(finished.len())
-        .ints(finished.iter().map(|(place, _, _)| place.lane.0))
-        .ints(finished.iter().map(|(_, seq, _)| *seq))
-        .ints(finished.iter().map(|(place, _, _)| place.now.unix_ms()));
-    let moved: Vec<i64> = over(
-        r"with given (lane_id, seq, now) as ({rows})
-          update lane
-          set head = given.seq, tries = 0, failing_since = null, cause_code = null, cause_message = null,
-              ready_at = case when tail > given.seq
-                  then max(given.now, coalesce((select event.not_before from event
-                                                where event.lane_id = given.lane_id and event.seq = given.seq + 1),
-                                               given.now))
-              end
-          from given
-          where lane.id = given.lane_id and head = given.seq - 1 and tail >= given.seq
-          returning lane.id",
-        given,
-    )
-    .scalars(&mut *tx)
-    .await?;
-    let moved: BTreeSet<i64> = moved.into_iter().collect();
-    let mut ended = Vec::new();
-    for (place, seq, ending) in finished {
-        if moved.contains(&place.lane.0) {
-            ended.extend(ending_columns(ending).map(|columns| (*place, *seq, columns)));
-        } else if !finished_before(tx, place.lane, *seq).await? {
-            return Err(StoreError::Inconsistent {
-                table: "lane",
-                column: "head",
-                row: format!("lane {}, event {seq} is not the next to finish", place.lane),
-            });
-        }
-    }
-    write_endings(tx, &ended).await
-}
-
-/// The number of the state, the code and the message.
-type EndingColumns<'a> = (i64, &'a str, Option<&'a str>);
-
-/// None: the plain end, which needs no row.
-fn ending_columns(ending: &Ending) -> Option<EndingColumns<'_>> {
-    let (state, cause) = match ending {
-        Ending::Done => return None,
-        Ending::Ignored { why } => return Some((1, why, None)),
-        Ending::Failed { cause } => (2, cause),
-        Ending::Unknown { cause } => (3, cause),
-        Ending::Dead { cause } => (4, cause),
-    };
-    Some((state, &cause.code, Some(&cause.message)))
-}
-
-async fn write_endings(tx: &mut Connection, ended: &[(Place, i64, EndingColumns<'_>)]) -> Result<(), StoreError> {
-    let given = Given::rows(ended.len())
-        .ints(ended.iter().map(|(place, _, _)| place.lane.0))
-        .ints(ended.iter().map(|(_, seq, _)| *seq))
-        .ints(ended.iter().map(|(_, _, columns)| columns.0))
-        .bytes(ended.iter().map(|(_, _, columns)| columns.1.as_bytes()))
-        .bytes(ended.iter().map(|(_, _, columns)| bytes(columns.2)))
-        .ints(ended.iter().map(|(place, _, _)| place.now.unix_ms()));
-    over(
-        r"with given (lane_id, seq, state, code, message, at) as ({rows})
-          insert into ending (lane_id, seq, state, code, message, at)
-          select lane_id, seq, state, code, message, at from given",
-        given,
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
-/// A commit of unknown outcome is repeated by its worker: what it finished then is finished already.
-async fn finished_before(tx: &mut Connection, lane: LaneId, seq: i64) -> Result<bool, StoreError> {
-    let head: Option<i64> = sql(r"select head from lane where id = $1")
-        .bind(lane.0)
-        .scalar_optional(tx)
-        .await?;
-    Ok(head.is_some_and(|head| seq <= head))
-}
-
-async fn retry(tx: &mut Connection, retried: &[(Place, Time, Attempt, &Cause)]) -> Result<(), StoreError> {
-    // Waiting is not failing: only what counts as an attempt starts the clock that ends the retries.
-    let given = Given::rows(retried.len())
-        .ints(retried.iter().map(|(place, _, _, _)| place.lane.0))
-        .ints(retried.iter().map(|(_, until, _, _)| until.unix_ms()))
-        .ints(
-            retried
-                .iter()
-                .map(|(_, _, counts, _)| i64::from(*counts == Attempt::Counts)),
-        )
-        .ints(retried.iter().map(|(place, _, _, _)| place.now.unix_ms()))
-        .bytes(retried.iter().map(|(_, _, _, cause)| cause.code.as_bytes()))
-        .bytes(retried.iter().map(|(_, _, _, cause)| cause.message.as_bytes()));
-    over(
-        r"with given (lane_id, until, counted, now, code, message) as ({rows})
-          update lane
-          set ready_at = case when tail > head then given.until end,
-              tries = tries + given.counted,
-              failing_since = case when given.counted = 1 then coalesce(failing_since, given.now)
-                                   else failing_since end,
-              cause_code = given.code, cause_message = given.message
-          from given where lane.id = given.lane_id",
         given,
     )
     .execute(tx)

@@ -1,0 +1,151 @@
+//! What people, contacts, conversations and parts have to do with each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::sql::{Connection, Given, over, sql};
+use mantle_model::clock::Time;
+use mantle_model::ids::IdentityId;
+use mantle_model::inbound::Reach;
+
+use super::super::identities;
+use super::super::rows::{Of, bytes, day, id_list, reach_number};
+use super::Place;
+use crate::people::{ContactLink, ThreadLink};
+use crate::{Conflict, StoreError};
+
+pub(super) async fn link_contacts(tx: &mut Connection, links: &[&ContactLink]) -> Result<(), StoreError> {
+    let identities = present_or_missing(tx, links.iter().map(|link| link.identity)).await?;
+    let given = Given::rows(links.len())
+        .ints(identities.iter().map(|identity| identity.0))
+        .bytes(links.iter().map(|link| link.contact.as_bytes()))
+        .bytes(links.iter().map(|link| bytes(link.written_name.as_deref())));
+    over(
+        r"with given (id, contact, written_name) as ({rows})
+          update identity set contact = given.contact, written_name = given.written_name
+          from given where identity.id = given.id",
+        given,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// A conversation never moves from one person to another: two who said the same in the same second, one of them with a
+/// lost answer, would else share one.
+pub(super) async fn link_threads(tx: &mut Connection, links: &[&ThreadLink]) -> Result<(), StoreError> {
+    let identities = present_or_missing(tx, links.iter().map(|link| link.identity)).await?;
+    let given = Given::rows(links.len())
+        .ints(links.iter().map(|link| link.workspace.0))
+        .bytes(links.iter().map(|link| link.conversation.as_bytes()))
+        .ints(identities.iter().map(|identity| identity.0))
+        .ints(links.iter().map(|link| link.opened_at.unix_ms()))
+        .ints(links.iter().map(|link| link.last_part_at.unix_ms()))
+        .ints(links.iter().map(|link| i64::from(link.parts)));
+    let rows = over(
+        r"with given (workspace_id, conversation, identity_id, opened_at, last_part_at, parts) as ({rows})
+          insert into thread (workspace_id, conversation, identity_id, opened_at, last_part_at, parts)
+          select workspace_id, conversation, identity_id, opened_at, last_part_at, parts from given where true
+          on conflict (workspace_id, conversation) do update
+          set opened_at = excluded.opened_at, last_part_at = excluded.last_part_at, parts = excluded.parts
+          returning workspace_id, conversation, identity_id",
+        given,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    for row in &rows {
+        let row = Of { table: "thread", row };
+        let (workspace, conversation, owner) = (
+            row.int("workspace_id")?,
+            row.text("conversation")?,
+            IdentityId(row.int("identity_id")?),
+        );
+        let is_it = |link: &&ThreadLink| link.workspace.0 == workspace && link.conversation == conversation;
+        let place = links.iter().position(is_it).ok_or_else(|| row.wrong("conversation"))?;
+        if identities[place] != owner {
+            return Err(StoreError::Conflict(Conflict::Conversation { by: owner }));
+        }
+    }
+    let given = Given::rows(links.len())
+        .ints(identities.iter().map(|identity| identity.0))
+        .ints(links.iter().map(|link| link.workspace.0))
+        .bytes(links.iter().map(|link| link.conversation.as_bytes()));
+    over(
+        r"with given (id, workspace_id, conversation) as ({rows})
+          update identity set thread_workspace = given.workspace_id, thread_conversation = given.conversation
+          from given
+          where identity.id = given.id
+            and (identity.thread_workspace is distinct from given.workspace_id
+              or identity.thread_conversation is distinct from given.conversation)",
+        given,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Whoever the identities are now, in their order.
+async fn present_or_missing(
+    tx: &mut Connection,
+    identities: impl Iterator<Item = IdentityId>,
+) -> Result<Vec<IdentityId>, StoreError> {
+    let asked: Vec<IdentityId> = identities.collect();
+    let present = identities::all_present(tx, &asked).await?;
+    asked
+        .iter()
+        .map(|identity| present.get(identity).copied())
+        .collect::<Option<Vec<_>>>()
+        .ok_or(StoreError::NotFound("identity"))
+}
+
+pub(super) async fn own_parts(tx: &mut Connection, parts: &[(Place, &str)], now: Time) -> Result<(), StoreError> {
+    if parts.is_empty() {
+        return Ok(());
+    }
+    let channels: BTreeSet<i64> = parts.iter().map(|(place, _)| place.channel.0).collect();
+    let rows = sql("select id, workspace_id from channel where id in (select value from json_each($1))")
+        .bind(id_list(channels))
+        .fetch_all(&mut *tx)
+        .await?;
+    let mut workspaces: BTreeMap<i64, i64> = BTreeMap::new();
+    for row in &rows {
+        let row = Of { table: "channel", row };
+        workspaces.insert(row.int("id")?, row.int("workspace_id")?);
+    }
+    let of = |place: &Place| {
+        let workspace = workspaces.get(&place.channel.0).copied();
+        workspace.ok_or(StoreError::NotFound("channel"))
+    };
+    let workspaces: Vec<i64> = parts.iter().map(|(place, _)| of(place)).collect::<Result<_, _>>()?;
+    let given = Given::rows(parts.len())
+        .ints(workspaces)
+        .bytes(parts.iter().map(|(_, part)| part.as_bytes()))
+        .ints(parts.iter().map(|_| day(now)));
+    over(
+        r"with given (workspace_id, part, day) as ({rows})
+          insert into own_part (workspace_id, part, day) select workspace_id, part, day from given where true
+          on conflict (workspace_id, part) do nothing",
+        given,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// By the provider's time: an older word that comes late does not undo a newer one.
+pub(super) async fn set_reach(
+    tx: &mut Connection,
+    identity: IdentityId,
+    reach: Reach,
+    at: Time,
+) -> Result<(), StoreError> {
+    let identity = identities::present(tx, identity)
+        .await?
+        .ok_or(StoreError::NotFound("identity"))?;
+    sql(r"update identity set reach = $2, reach_at = $3 where id = $1 and reach_at <= $3")
+        .bind(identity.0)
+        .bind(reach_number(reach))
+        .bind(at.unix_ms())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
