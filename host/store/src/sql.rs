@@ -141,7 +141,7 @@ pub(crate) struct Statement<'q> {
 }
 
 /// A statement that reads the same for both databases. Several statements in one text, parted by semicolons, share
-/// the parameters; they make one trip to SQLite's thread and one each to PostgreSQL. The rows are those of the last.
+/// the parameters and run one after the other. The rows are those of the last.
 pub(crate) fn sql<'q>(text: &'static str) -> Statement<'q> {
     Statement {
         text: Text::Ours(text),

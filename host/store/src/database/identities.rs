@@ -229,7 +229,7 @@ pub(super) async fn owners(
     if aliases.is_empty() {
         return Ok(owners);
     }
-    // One question for all: each is a trip to SQLite's thread and back. The text holds numbers of ours alone.
+    // One question for all: each is a trip to a server and back. The text holds numbers of ours alone.
     let looks = (0..aliases.len()).map(|place| {
         let (kind, value) = (2 + 2 * place, 3 + 2 * place);
         format!(
