@@ -65,6 +65,8 @@ impl Process {
         let mut child = Command::new(&command.program)
             .args(&command.arguments)
             .current_dir(&command.folder)
+            // A service has none: with it every error's backtrace is taken, in time and in memory.
+            .env_remove("RUST_BACKTRACE")
             .envs(command.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -5,20 +5,29 @@
 //! Knows nothing of the host.
 
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 
 /// The target that components are compiled for; `rust-toolchain.toml` has rustup install it.
 const TARGET: &str = "wasm32-wasip2";
 
-/// The folder of the workspace.
+/// The folder of the workspace: the one that cargo or the caller stands in, or else the one this was compiled in. A target
+/// folder that several clones share would otherwise have one clone build the connectors of another.
 #[must_use]
 pub fn workspace_root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.ancestors().nth(2).unwrap_or(here).to_path_buf()
+    let cargo = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let mut stands = cargo.into_iter().chain(env::current_dir());
+    let compiled = Path::new(env!("CARGO_MANIFEST_DIR"));
+    stands
+        .find_map(|place| place.ancestors().find(|folder| is_root(folder)).map(Path::to_path_buf))
+        .unwrap_or_else(|| compiled.ancestors().nth(2).unwrap_or(compiled).to_path_buf())
+}
+
+fn is_root(folder: &Path) -> bool {
+    folder.join("connectors").is_dir() && folder.join("wit/connector.wit").is_file()
 }
 
 /// Names of the connectors, sorted: folders of `connectors/` with a manifest. What their crates are called is their own

@@ -60,6 +60,8 @@ impl Start {
             .args(["serve", "--config"])
             .arg(&self.config)
             .current_dir(self.config.parent().unwrap_or(Path::new("/")))
+            // A panic's backtrace reads the whole program's debug information, which then counts as the host's memory.
+            .env_remove("RUST_BACKTRACE")
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
