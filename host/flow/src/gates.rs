@@ -28,7 +28,7 @@ use crate::bucket::Leave;
 /// Idle gates are dropped when there are more than this many: old tokens leave theirs behind.
 const GATES_MAX: usize = 4_096;
 /// One credential never has more turns than this under way, so that one slow side leaves hands for the others.
-pub(crate) const TURNS_PER_CREDENTIAL: usize = 48;
+pub(crate) const TURNS_PER_CREDENTIAL: usize = 128;
 /// An other side that fares badly for so long is shown as away; shorter hiccups are nobody's business.
 const SHOWN_AFTER: Duration = Duration::from_secs(60);
 /// What waits for a gate comes back within a fifth of the wait after it …

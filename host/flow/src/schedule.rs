@@ -1,23 +1,34 @@
 //! Chooses the next lanes among those that are ready, and takes them.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError, Weak};
 
 use mantle_model::ids::{ChannelId, WorkspaceId};
 use mantle_store::StoreError;
-use mantle_store::lanes::{ClaimedLane, ReadyChannel};
+use mantle_store::lanes::{ClaimedLane, Hands, InHand, ReadyChannel};
 
 use crate::Flow;
-use crate::fair::{Fair, Load, Waiting};
+use crate::directory::Directory;
+use crate::fair::{Fair, Load, TURNS_PER_CHANNEL, Waiting};
 use crate::gates::Key;
 
 /// Lanes worked at the same time. Each waits for two commits and a call over the network; a turn of 50 ms on so many
 /// lanes makes 5,000 messages a second, and one keeps some 50 KiB.
-pub(crate) const HANDS: usize = 256;
+pub(crate) const HANDS: usize = 512;
+
+/// Hands kept for lanes whose events have just come, so that who writes during a backlog need not wait behind it.
+pub(crate) const FRESH_HANDS: usize = HANDS / 4;
+/// Of those one channel has at most so many while others wait: a flood of new lanes leaves the old ones their turns.
+const FRESH_PER_CHANNEL: usize = TURNS_PER_CHANNEL / 4;
 
 /// What is remembered from one choice to the next.
 #[derive(Debug, Default)]
-pub(crate) struct Schedule(Mutex<Fair>);
+pub(crate) struct Schedule {
+    fair: Mutex<Fair>,
+    /// The last look left lanes that nobody had room for.
+    behind: AtomicBool,
+}
 
 /// What a look at the lanes brought.
 #[derive(Debug, Default)]
@@ -30,39 +41,56 @@ pub(crate) struct Found {
 /// Takes up to `free` lanes beside what is being worked on.
 pub(crate) async fn claim(flow: &Flow, load: &Load, free: usize) -> Result<Found, StoreError> {
     let now = flow.now();
-    let ready = flow.store().ready(now, free).await?;
+    let directory = flow.directory();
+    let room = |channel: ChannelId| {
+        let working = load.of_channel.get(&channel).copied().unwrap_or(0);
+        let turns = TURNS_PER_CHANNEL.saturating_sub(working);
+        turns.min(credential_room(flow, &directory, channel).1)
+    };
+    let ready = flow.store().ready(now, free, &room).await?;
     if ready.is_empty() {
+        flow.schedule.behind.store(false, Ordering::Relaxed);
         return Ok(Found::default());
     }
     let all: usize = ready.iter().map(|channel| channel.lanes.len()).sum();
     let (waiting, mut room) = grouped(flow, ready);
     let chosen = {
         // No choice panics; were it so, what is owed would still be whole.
-        let mut fair = flow.schedule.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fair = flow.schedule.fair.lock().unwrap_or_else(PoisonError::into_inner);
         fair.choose(&waiting, load, (free, HANDS), &mut room)
     };
+    let left = chosen.len() < all;
+    flow.schedule
+        .behind
+        .store(left || chosen.len() == free, Ordering::Relaxed);
     Ok(Found {
-        left: chosen.len() < all,
+        left,
         lanes: flow.store().take(now, &chosen).await?,
     })
 }
 
+/// Whose token the channel's messages go by, and how many more turns that has room for. Channels that are gone make no calls.
+fn credential_room(flow: &Flow, directory: &Directory, channel: ChannelId) -> (Option<WorkspaceId>, usize) {
+    let workspace = directory
+        .channel(channel)
+        .and_then(|channel| directory.workspace(channel.workspace));
+    match workspace {
+        Some(workspace) => (Some(workspace.id), flow.gates.room(Key::inbox(&workspace), flow.now())),
+        None => (None, usize::MAX),
+    }
+}
+
 /// Channels of one workspace share its token, and with it the room.
 fn grouped(flow: &Flow, ready: Vec<ReadyChannel>) -> (Vec<Waiting>, Vec<usize>) {
-    let (directory, now) = (flow.directory(), flow.now());
+    let directory = flow.directory();
     let mut groups: HashMap<Option<WorkspaceId>, usize> = HashMap::new();
     let mut room = Vec::new();
     let mut group_of = |channel: ChannelId| {
-        let workspace = directory
-            .channel(channel)
-            .and_then(|channel| directory.workspace(channel.workspace));
-        *groups
-            .entry(workspace.as_ref().map(|workspace| workspace.id))
-            .or_insert_with(|| {
-                // Channels that are gone make no calls.
-                room.push(workspace.map_or(usize::MAX, |workspace| flow.gates.room(Key::inbox(&workspace), now)));
-                room.len() - 1
-            })
+        let (workspace, left) = credential_room(flow, &directory, channel);
+        *groups.entry(workspace).or_insert_with(|| {
+            room.push(left);
+            room.len() - 1
+        })
     };
     let waiting = ready
         .into_iter()
@@ -73,4 +101,24 @@ fn grouped(flow: &Flow, ready: Vec<ReadyChannel>) -> (Vec<Waiting>, Vec<usize>) 
         })
         .collect();
     (waiting, room)
+}
+
+/// What lanes are handed to as their events come. Does not keep the flow alive.
+pub(crate) struct Ours(pub Weak<Flow>);
+
+impl Hands for Ours {
+    fn room(&self, channel: ChannelId, in_hand: InHand) -> usize {
+        let Some(flow) = self.0.upgrade() else { return 0 };
+        let (_, credential) = credential_room(&flow, &flow.directory(), channel);
+        let mut room = HANDS
+            .saturating_sub(in_hand.all)
+            .min(TURNS_PER_CHANNEL.saturating_sub(in_hand.of_channel))
+            .min(credential);
+        if flow.schedule.behind.load(Ordering::Relaxed) {
+            room = room
+                .min(FRESH_HANDS.saturating_sub(in_hand.fresh))
+                .min(FRESH_PER_CHANNEL.saturating_sub(in_hand.fresh_of_channel));
+        }
+        room
+    }
 }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use mantle_inbox::InboxError;
 use mantle_model::failure::{Cause, Failure, Reason};
@@ -15,6 +16,7 @@ use mantle_store::StoreError;
 use mantle_store::directory::ChannelStatus;
 use mantle_store::intake::Direction;
 use mantle_store::lanes::{Attempt, Change, Claim, ClaimedLane, Ending, StoredEvent};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +24,7 @@ use crate::fair::Load;
 use crate::job::{Job, Stop, Turn};
 use crate::payload::OutPayload;
 use crate::retry::{self, Attempts, Next};
-use crate::schedule::{self, Found, HANDS};
+use crate::schedule::{self, FRESH_HANDS, Found, HANDS, Ours};
 use crate::{Flow, channels, chores, gates, inbound, outbound, sharing, standing, sweep};
 
 /// How often claims are renewed; a third of what the store grants.
@@ -52,24 +54,74 @@ const WRITE_AGAIN_AFTER: Duration = Duration::from_millis(50);
 const WRITE_AGAIN_AFTER_MAX: Duration = Duration::from_secs(1);
 
 /// The claims in hand: of which channel, and whether at what failed before.
-type Held = Arc<Mutex<HashMap<Claim, (ChannelId, bool)>>>;
+#[derive(Debug, Clone, Default)]
+struct Held {
+    claims: Arc<Mutex<HashMap<Claim, (ChannelId, bool)>>>,
+    /// A turn has ended.
+    ended: Arc<Notify>,
+}
 
 /// Works until `soft` is cancelled, then finishes the turns under way; `hard` drops those too.
 pub async fn run(flow: Arc<Flow>, soft: CancellationToken, hard: CancellationToken) {
     let held = Held::default();
-    let mut turns = JoinSet::new();
+    let (mut turns, mut fresh) = (JoinSet::new(), JoinSet::new());
     let chores = chores::run(&flow, &soft);
     let claims = claim_loop(&flow, &held, &mut turns, &soft);
+    let handed = hand_loop(&flow, &held, &mut fresh, &soft);
     let beats = heartbeat(&flow, &held, &soft);
     let others = sharing::run(&flow, &soft);
-    tokio::join!(chores, claims, beats, others);
-    let finished = async { while turns.join_next().await.is_some() {} };
+    tokio::join!(chores, claims, handed, beats, others);
+    let finished = async {
+        while turns.join_next().await.is_some() {}
+        while fresh.join_next().await.is_some() {}
+    };
     tokio::select! {
         biased;
         () = hard.cancelled() => tracing::warn!("Turns under way are dropped; their effects will be looked for"),
         () = finished => {}
     }
     turns.shutdown().await;
+    fresh.shutdown().await;
+}
+
+/// Works the lanes that are claimed as their events come. What was not begun when the stop came is given back.
+async fn hand_loop(flow: &Arc<Flow>, held: &Held, turns: &mut JoinSet<()>, soft: &CancellationToken) {
+    flow.store().hand_over(Some(Arc::new(Ours(Arc::downgrade(flow)))));
+    let mut begun: Option<Instant> = None;
+    loop {
+        // What came in meanwhile begins together, so that it is announced and written down together.
+        if let Some(early) = begun.and_then(|begun| LOOK_EVERY.checked_sub(begun.elapsed())) {
+            pause(soft, early).await;
+        }
+        let handed = tokio::select! {
+            biased;
+            () = soft.cancelled() => break,
+            handed = flow.store().handed() => handed,
+        };
+        begun = Some(Instant::now());
+        while turns.try_join_next().is_some() {}
+        match handed {
+            Ok(lanes) => lanes.into_iter().for_each(|lane| begin(flow, held, turns, lane)),
+            Err(error) => {
+                tracing::error!(%error, "What has come in could not be begun at once");
+                pause(soft, CLAIM_PAUSE).await;
+            }
+        }
+    }
+    flow.store().hand_over(None);
+    while let Some(Ok(lanes)) = flow.store().handed().now_or_never() {
+        for lane in lanes {
+            give_back(flow, &lane).await;
+        }
+    }
+}
+
+fn begin(flow: &Arc<Flow>, held: &Held, turns: &mut JoinSet<()>, lane: ClaimedLane) {
+    let (flow, in_hand) = (Arc::clone(flow), InHand::take(held, &lane));
+    turns.spawn(async move {
+        work(&flow, &lane).await;
+        drop(in_hand);
+    });
 }
 
 async fn claim_loop(flow: &Arc<Flow>, held: &Held, turns: &mut JoinSet<()>, soft: &CancellationToken) {
@@ -82,7 +134,7 @@ async fn claim_loop(flow: &Arc<Flow>, held: &Held, turns: &mut JoinSet<()>, soft
         looked = Some(Instant::now());
         flow.looked_for_work();
         while turns.try_join_next().is_some() {}
-        let free = HANDS.saturating_sub(turns.len());
+        let free = (HANDS - FRESH_HANDS).saturating_sub(turns.len());
         let found = if free == 0 {
             Ok(Found {
                 left: true,
@@ -92,17 +144,9 @@ async fn claim_loop(flow: &Arc<Flow>, held: &Held, turns: &mut JoinSet<()>, soft
             schedule::claim(flow, &load(held), free).await
         };
         match found {
-            Ok(found) if found.lanes.is_empty() && found.left => make_room(flow, turns, soft, free).await,
+            Ok(found) if found.lanes.is_empty() && found.left => make_room(flow, held, soft, free).await,
             Ok(found) if found.lanes.is_empty() => rest(flow, soft, &mut asked).await,
-            Ok(found) => {
-                for lane in found.lanes {
-                    let (flow, in_hand) = (Arc::clone(flow), InHand::take(held, &lane));
-                    turns.spawn(async move {
-                        work(&flow, &lane).await;
-                        drop(in_hand);
-                    });
-                }
-            }
+            Ok(found) => found.lanes.into_iter().for_each(|lane| begin(flow, held, turns, lane)),
             Err(error) => {
                 tracing::error!(%error, "No work could be claimed");
                 pause(soft, CLAIM_PAUSE).await;
@@ -117,13 +161,14 @@ struct InHand(Held, Claim);
 impl InHand {
     fn take(held: &Held, lane: &ClaimedLane) -> Self {
         locked(held).insert(lane.claim, (lane.channel, lane.tries > 0));
-        Self(Arc::clone(held), lane.claim)
+        Self(held.clone(), lane.claim)
     }
 }
 
 impl Drop for InHand {
     fn drop(&mut self) {
         locked(&self.0).remove(&self.1);
+        self.0.ended.notify_one();
     }
 }
 
@@ -157,11 +202,11 @@ async fn rest(flow: &Flow, soft: &CancellationToken, asked: &mut Option<Instant>
 }
 
 /// Until a turn has ended, where lanes are ready that nobody may begin before.
-async fn make_room(flow: &Flow, turns: &mut JoinSet<()>, soft: &CancellationToken, free: usize) {
+async fn make_room(flow: &Flow, held: &Held, soft: &CancellationToken, free: usize) {
     tokio::select! {
         biased;
         () = soft.cancelled() => {}
-        Some(_) = turns.join_next() => {}
+        () = held.ended.notified() => {}
         // Another channel's lanes may be ready, which have room.
         () = flow.store().wait_ready(), if free > 0 => {}
         () = tokio::time::sleep(NO_ROOM_PAUSE) => {}
@@ -188,7 +233,7 @@ pub(crate) async fn pause(soft: &CancellationToken, wait: Duration) {
 
 /// No task panics while holding it; were it so, the set would still be whole.
 fn locked(held: &Held) -> std::sync::MutexGuard<'_, HashMap<Claim, (ChannelId, bool)>> {
-    held.lock().unwrap_or_else(PoisonError::into_inner)
+    held.claims.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Flow {
@@ -245,6 +290,10 @@ async fn work(flow: &Flow, lane: &ClaimedLane) {
             }
         }
     }
+    give_back(flow, lane).await;
+}
+
+async fn give_back(flow: &Flow, lane: &ClaimedLane) {
     if let Err(error) = flow.store().release(lane.claim).await {
         tracing::error!(%error, "A lane could not be given back; it comes back by itself");
     }

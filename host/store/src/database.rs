@@ -13,10 +13,12 @@ mod commit;
 mod directory;
 mod disk;
 pub mod examine;
+mod handing;
 mod hosts;
 mod identities;
 mod intake;
 mod keyed;
+mod known;
 mod lanes;
 mod ledger;
 mod open;
@@ -128,7 +130,7 @@ impl SqlStore {
             ids: config.ids,
         };
         Ok(Arc::new(Self {
-            writer: Writer::start(opened.writes_to, context.clone()).await?,
+            writer: Writer::start(opened.writes_to, context.clone(), Arc::clone(&claims)).await?,
             readers: opened.readers,
             claims,
             shared: opened.shared,

@@ -4,6 +4,8 @@
 //! what lies at or below `head`. Everything a worker learns is committed through [`Lanes::commit`] under
 //! the token of its claim; a token that no longer holds commits nothing.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use mantle_model::clock::Time;
 use mantle_model::failure::Cause;
@@ -235,18 +237,51 @@ pub struct ReadyChannel {
     pub lanes: Vec<ReadyLane>,
 }
 
+/// What is in hand already, when it is asked whether more can be begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct InHand {
+    /// Lanes of all channels.
+    pub all: usize,
+    /// Those of them that were claimed as their events came.
+    pub fresh: usize,
+    /// Lanes of the channel that is asked for.
+    pub of_channel: usize,
+    /// Those of them that were claimed as their events came.
+    pub fresh_of_channel: usize,
+}
+
+/// How many lanes of a channel may be begun.
+pub type Room<'a> = &'a (dyn Fn(ChannelId) -> usize + Send + Sync);
+
+/// Who works lanes.
+pub trait Hands: Send + Sync {
+    /// How many more lanes of the channel may be begun beside what is in hand. Asked on the writer's thread: answers
+    /// from memory.
+    fn room(&self, channel: ChannelId, in_hand: InHand) -> usize;
+}
+
 #[async_trait]
 pub trait Lanes: Send + Sync {
-    /// What could be worked now: channels in turn, beginning behind the one that was served last, and of each up to
-    /// `limit` lanes, oldest first. Lanes that failed before do not hide the others. Called in a loop.
-    async fn ready(&self, now: Time, limit: usize) -> Result<Vec<ReadyChannel>, StoreError>;
+    /// What could be worked now: channels in turn, beginning behind the one that was served last, and of each as many
+    /// lanes as it has room for, at least one and at most `limit`, oldest first. Lanes that failed before do not hide
+    /// the others. Called in a loop.
+    async fn ready(&self, now: Time, limit: usize, room: Room<'_>) -> Result<Vec<ReadyChannel>, StoreError>;
+
+    /// From now on a lane that is at rest is claimed in the commit that brings its event, as far as there is room, and
+    /// waits in [`Lanes::handed`]: nobody need look for it. None: no more are.
+    fn hand_over(&self, _to: Option<Arc<dyn Hands>>) {}
+
+    /// The lanes that were claimed as their events came. Resolves when there are some.
+    async fn handed(&self) -> Result<Vec<ClaimedLane>, StoreError> {
+        std::future::pending().await
+    }
 
     /// Takes these lanes. What somebody else has by now, or is not ready any more, is left out.
     async fn take(&self, now: Time, lanes: &[(ChannelId, LaneId)]) -> Result<Vec<ClaimedLane>, StoreError>;
 
     /// Takes up to `limit` ready lanes, one of each channel and then the next of each.
     async fn claim(&self, now: Time, limit: usize) -> Result<Vec<ClaimedLane>, StoreError> {
-        let ready = self.ready(now, limit).await?;
+        let ready = self.ready(now, limit, &|_| limit).await?;
         let longest = ready.iter().map(|channel| channel.lanes.len()).max().unwrap_or(0);
         let in_turn = (0..longest).flat_map(|round| {
             let next = move |of: &ReadyChannel| Some((of.channel, of.lanes.get(round)?.lane));

@@ -129,7 +129,10 @@ pub(crate) enum Text {
     /// Put together at run time, of words of ours and numbers.
     Built(String),
     /// Reads many rows.
-    Given(&'static str),
+    Given {
+        sqlite: &'static str,
+        postgres: &'static str,
+    },
 }
 
 /// A statement with its parameters, to be run on a connection or a pool.
@@ -171,8 +174,13 @@ pub(crate) fn built<'q>(text: String) -> Statement<'q> {
 /// A statement over many rows, which it reads as `{rows}`. Without rows it does nothing. On SQLite it may run several
 /// times, each for some of the rows in their order.
 pub(crate) fn over<'q>(text: &'static str, given: Given<'q>) -> Statement<'q> {
+    over_either(text, text, given)
+}
+
+/// The same in the words of each database.
+pub(crate) fn over_either<'q>(sqlite: &'static str, postgres: &'static str, given: Given<'q>) -> Statement<'q> {
     Statement {
-        text: Text::Given(text),
+        text: Text::Given { sqlite, postgres },
         values: Vec::new(),
         given,
     }

@@ -6,15 +6,17 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use mantle_model::clock::Clock;
-use mantle_model::ids::{ChannelId, MediaId};
+use mantle_model::hook::Hook;
+use mantle_model::ids::{ChannelId, MediaId, ReceiptId};
 use mantle_model::inbound::{Alias, AliasKind};
 use mantle_store::database::SqlStore;
 use mantle_store::database::examine::examine;
 use mantle_store::directory::Directory;
-use mantle_store::intake::{AcceptedEvent, Direction, Intake, LaneKey, NewEvent};
+use mantle_store::intake::{AcceptedEvent, Direction, Intake, LaneKey, NewEvent, NewReceipt, Origin, ReceiptState};
 use mantle_store::keyed::{Keyed, MediaRow};
-use mantle_store::lanes::{Change, ClaimedLane, Ending, Lanes};
+use mantle_store::lanes::{Change, ClaimedLane, Ending, Hands, InHand, Lanes};
 use mantle_store::ledger::Ledger;
 use mantle_store::testing::cluster::Cluster;
 use mantle_store::testing::{START, TestStore};
@@ -118,6 +120,69 @@ async fn b5_the_lanes_of_a_host_that_stopped_are_free_and_those_of_a_living_one_
         assert!(two.store.claim(now, 5).await.unwrap().is_empty());
     }
     drop(one);
+    assert_eq!(two.store.claim(now, 5).await.unwrap().len(), 1);
+}
+
+struct Always;
+
+impl Hands for Always {
+    fn room(&self, _: ChannelId, _: InHand) -> usize {
+        usize::MAX
+    }
+}
+
+fn receipt(number: i64) -> NewReceipt {
+    NewReceipt {
+        id: ReceiptId(number),
+        origin: Origin::Channel(CHANNEL),
+        hook: Hook {
+            method: "POST".to_owned(),
+            path_and_query: "/hooks/telegram/chn_x".to_owned(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            received_at: START,
+        },
+        state: ReceiptState::Parsed,
+    }
+}
+
+#[tokio::test]
+async fn b6_a_lane_handed_over_is_the_hosts_that_took_the_hook_until_its_lease_ends() {
+    let Some((one, two)) = two_hosts().await else { return };
+    for host in [&one, &two] {
+        host.store.hand_over(Some(Arc::new(Always)));
+    }
+    one.store.accept(receipt(1), vec![message("k", "ann")]).await.unwrap();
+    let first = one.store.handed().await.unwrap().remove(0);
+    // The other host takes the next hook in, and leaves the lane to who has it.
+    two.store.accept(receipt(2), vec![message("l", "ann")]).await.unwrap();
+    let now = one.clock.now();
+    assert!(two.store.handed().now_or_never().is_none());
+    assert!(two.store.claim(now, 5).await.unwrap().is_empty());
+    leases_end(&one).await;
+    let taken = two.store.claim(now, 5).await.unwrap().remove(0);
+    assert_eq!((taken.claim.lane, taken.events.len()), (first.claim.lane, 2));
+    two.store.heartbeat(&[taken.claim], now).await.unwrap();
+    let late = one.store.commit(first.claim, finish(&first)).await;
+    assert!(matches!(late, Err(StoreError::Fenced)), "{late:?}");
+    two.store.commit(taken.claim, finish(&taken)).await.unwrap();
+    assert_eq!(one.store.backlog().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_claim_that_nobody_here_has_is_taken_back_by_the_next_heartbeat() {
+    let Some((one, two)) = two_hosts().await else { return };
+    one.store.hand_over(Some(Arc::new(Always)));
+    one.store.accept(receipt(1), vec![message("k", "ann")]).await.unwrap();
+    let lane = one.store.handed().await.unwrap().remove(0);
+    let database = one.postgres.as_ref().unwrap();
+    // Giving it back fails half-way: the rows still say that the host has it.
+    database.run("alter table lane rename to away").await.unwrap();
+    one.store.release(lane.claim).await.unwrap();
+    database.run("alter table away rename to lane").await.unwrap();
+    let now = one.clock.now();
+    assert!(two.store.claim(now, 5).await.unwrap().is_empty());
+    one.store.heartbeat(&[], now).await.unwrap();
     assert_eq!(two.store.claim(now, 5).await.unwrap().len(), 1);
 }
 

@@ -131,11 +131,11 @@ pub fn build_compared() -> Result<PathBuf> {
 }
 
 fn target_folder(root: &Path) -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder))
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder))
 }
 
 fn cargo_build(workspace: &Path, target_folder: &Path, arguments: &[OsString]) -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
         .current_dir(workspace)
@@ -183,7 +183,7 @@ pub fn without_outer_cargo(command: &mut Command) {
             ]
             .contains(&name)
     };
-    for (name, _) in std::env::vars_os() {
+    for (name, _) in env::vars_os() {
         if name.to_str().is_some_and(outer) {
             command.env_remove(name);
         }

@@ -2,16 +2,20 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::sql::{Connection, Given, over, sql};
+use crate::sql::{Connection, Given, over, over_either, sql};
 use mantle_model::clock::Time;
 use mantle_model::ids::{IdentityId, LaneId, MessageId, ReceiptId};
 use sha2::{Digest, Sha256};
 
 use super::Context;
+use super::handing::{Offer, Standing};
 use super::identities::{self, Sender};
+use super::known::Waits;
+use super::lanes::{EVENTS_PER_CLAIM, events_of_a_claim};
 use super::rows::{Of, bytes, day, direction_number, to_int};
 use crate::StoreError;
 use crate::intake::{AHEAD, Accepted, AcceptedEvent, LaneKey, NewEvent, NewReceipt, Origin, ReceiptState};
+use crate::lanes::{Claim, ClaimedLane, StoredEvent};
 
 /// A hook on its way in: the receipt, its headers sealed already, and what was made of it.
 pub(super) struct Taken {
@@ -21,17 +25,18 @@ pub(super) struct Taken {
 }
 
 /// The receipts with what was made of their events, in as many statements as one would take. A receipt of which
-/// everything was told before is not kept again.
+/// everything was told before is not kept again. Lanes at rest are claimed as far as the offer goes.
 pub(super) async fn receipts(
     tx: &mut Connection,
     context: &Context,
     taken: &[&Taken],
+    offer: &mut Offer,
 ) -> Result<Vec<Accepted>, StoreError> {
     let arriving: Vec<Arriving<'_>> = taken
         .iter()
         .flat_map(|taken| arriving(Some(taken.receipt.id), &taken.events))
         .collect();
-    let mut events = accept(tx, context, &arriving).await?.into_iter();
+    let mut events = join(tx, context, &arriving, Some(offer)).await?.into_iter();
     let mut accepted = Vec::with_capacity(taken.len());
     let mut kept = Vec::with_capacity(taken.len());
     for taken in taken {
@@ -182,6 +187,15 @@ pub(super) async fn accept(
     context: &Context,
     arriving: &[Arriving<'_>],
 ) -> Result<Vec<AcceptedEvent>, StoreError> {
+    join(tx, context, arriving, None).await
+}
+
+async fn join(
+    tx: &mut Connection,
+    context: &Context,
+    arriving: &[Arriving<'_>],
+    offer: Option<&mut Offer>,
+) -> Result<Vec<AcceptedEvent>, StoreError> {
     if arriving.is_empty() {
         return Ok(Vec::new());
     }
@@ -207,7 +221,7 @@ pub(super) async fn accept(
             deliveries: 1 + repeated[*place],
         })
         .collect();
-    let messages = join_lanes(tx, context, &joining).await?;
+    let messages = join_lanes(tx, context, &joining, offer).await?;
     let mut accepted: Vec<Option<AcceptedEvent>> = Vec::new();
     accepted.resize_with(arriving.len(), || None);
     for ((place, message), joining) in fresh.iter().zip(&messages).zip(&joining) {
@@ -384,9 +398,11 @@ async fn join_lanes(
     tx: &mut Connection,
     context: &Context,
     joining: &[Joining<'_>],
+    offer: Option<&mut Offer>,
 ) -> Result<Vec<MessageId>, StoreError> {
-    let messages = take_places(tx, context, joining).await?;
-    let (now, today) = (context.now().unix_ms(), day(context.now()));
+    let now = context.now();
+    let messages = take_places(tx, context, joining, (now, offer)).await?;
+    let (now, today) = (now.unix_ms(), day(now));
     let events = || joining.iter().map(|joining| joining.arriving.event);
     let lanes = || messages.iter().map(|message| message.lane.0);
     let places = || messages.iter().map(|message| message.seq);
@@ -446,8 +462,8 @@ async fn take_places(
     tx: &mut Connection,
     context: &Context,
     joining: &[Joining<'_>],
+    (now, mut offer): (Time, Option<&mut Offer>),
 ) -> Result<Vec<MessageId>, StoreError> {
-    let now = context.now();
     let mut lanes: BTreeMap<(i64, i64, &str), Lane<'_>> = BTreeMap::new();
     for (place, joins) in joining.iter().enumerate() {
         let event = joins.arriving.event;
@@ -459,7 +475,15 @@ async fn take_places(
             });
         lane.joining.push(place);
     }
-    let ready_at = |lane: &Lane<'_>| lane.first.arriving.event.not_before.unwrap_or(now).max(now).unix_ms();
+    let ready_at = |lane: &Lane<'_>| lane.first.arriving.event.not_before.unwrap_or(now).max(now);
+    let mut wanted = |lane: &Lane<'_>| {
+        let channel = lane.first.arriving.event.channel;
+        let fits = lane.joining.len() <= EVENTS_PER_CLAIM;
+        fits && offer
+            .as_mut()
+            .is_some_and(|offer| offer.wants(channel, (ready_at(lane), now)))
+    };
+    let wanted: Vec<bool> = lanes.values().map(&mut wanted).collect();
     let given = Given::rows(lanes.len())
         .ints(lanes.values().map(|_| context.next_id()))
         .ints(lanes.keys().map(|key| key.0))
@@ -471,38 +495,110 @@ async fn take_places(
                 .map(|lane| lane.first.identity.map(|identity| identity.0)),
         )
         .ints(lanes.values().map(|lane| to_int(lane.joining.len())))
-        .ints(lanes.values().map(ready_at))
-        .ints(lanes.values().map(|_| now.unix_ms()));
-    let rows = over(
-        r"with given (id, channel_id, direction, key, identity_id, events, ready_at, last_at) as ({rows})
+        .ints(lanes.values().map(|lane| ready_at(lane).unix_ms()))
+        .ints(lanes.values().map(|_| now.unix_ms()))
+        .ints(wanted.iter().map(|wanted| i64::from(*wanted)));
+    let (token, owner) = offer.as_ref().map_or((0, None), |offer| (offer.token, offer.owner));
+    let rows = over_either(
+        r"with given (id, channel_id, direction, key, identity_id, events, ready_at, last_at, wanted) as ({rows})
           insert into lane (id, channel_id, direction, key, identity_id, tail, ready_at, last_at)
           select id, channel_id, direction, key, identity_id, events, ready_at, last_at
           from given where true
           on conflict (channel_id, direction, key) do update
           set tail = lane.tail + excluded.tail, ready_at = coalesce(lane.ready_at, excluded.ready_at),
               last_at = excluded.last_at
-          returning id, channel_id, direction, key, tail",
+          returning id, channel_id, direction, key, tail, head, ready_at, tries, 0 as standing",
+        r"with given (id, channel_id, direction, key, identity_id, events, ready_at, last_at, wanted) as ({rows})
+          insert into lane (id, channel_id, direction, key, identity_id, tail, ready_at, last_at, claim, owner)
+          select id, channel_id, direction, key, identity_id, events, ready_at, last_at,
+                 case when wanted = 1 then $1::bytea end, case when wanted = 1 then $2::bigint end
+          from given
+          on conflict (channel_id, direction, key) do update
+          set tail = lane.tail + excluded.tail, ready_at = coalesce(lane.ready_at, excluded.ready_at),
+              last_at = excluded.last_at,
+              claim = case when lane.claim is null and lane.head = lane.tail then excluded.claim else lane.claim end,
+              owner = case when lane.claim is null and lane.head = lane.tail then excluded.owner else lane.owner end
+          returning id, channel_id, direction, key, tail, head, ready_at, tries,
+                    (case when claim is null then 0 when claim = $1 then 1 else 2 end)::bigint as standing",
         given,
     )
+    .bind(token.to_be_bytes().to_vec())
+    .bind(owner)
     .fetch_all(tx)
     .await?;
+    let wanted: Vec<bool> = wanted;
+    let wants: BTreeMap<(i64, i64, &str), bool> = lanes.keys().copied().zip(wanted).collect();
     let mut messages = vec![None; joining.len()];
     for row in &rows {
         let row = Of { table: "lane", row };
         let key = row.text("key")?;
-        let lane = lanes.get(&(row.int("channel_id")?, row.int("direction")?, key.as_str()));
-        let (Some(lane), id, tail) = (lane, row.int("id")?, row.int("tail")?) else {
+        let place = (row.int("channel_id")?, row.int("direction")?, key.as_str());
+        let (Some(lane), id, tail) = (lanes.get(&place), LaneId(row.int("id")?), row.int("tail")?) else {
             return Err(row.wrong("key"));
         };
         for (behind, place) in lane.joining.iter().rev().enumerate() {
             messages[*place] = Some(MessageId {
-                lane: LaneId(id),
+                lane: id,
                 seq: tail - to_int(behind),
             });
+        }
+        let Some(offer) = offer.as_deref_mut() else { continue };
+        let waiting = tail - row.int("head")?;
+        let was_at_rest = waiting == to_int(lane.joining.len());
+        let waits = Waits {
+            channel: lane.first.arriving.event.channel,
+            lane: id,
+            since: row.time_opt("ready_at")?.unwrap_or(now),
+            events: events_of_a_claim(waiting),
+        };
+        let standing = match row.int("standing")? {
+            // In memory alone, where rows do not say it.
+            0 if offer.owner.is_none() && was_at_rest && wants.get(&place) == Some(&true) => Standing::Ours,
+            0 if waits.since > now || row.count("tries")? > 0 => Standing::Put,
+            0 => Standing::Free,
+            1 => Standing::Ours,
+            _ => Standing::Held,
+        };
+        if standing == Standing::Ours {
+            offer.hand(handed(offer.claim(id), lane, joining, (tail, now)));
+        } else {
+            offer.leave(waits, standing);
         }
     }
     messages
         .into_iter()
         .collect::<Option<Vec<_>>>()
         .ok_or(StoreError::NotFound("lane that was just joined"))
+}
+
+/// The lane with all that stands in it.
+fn handed(claim: Claim, lane: &Lane<'_>, joining: &[Joining<'_>], (tail, now): (i64, Time)) -> ClaimedLane {
+    let first = lane.first.arriving.event;
+    let event = |(place, seq): (&usize, i64)| {
+        let arriving = joining[*place].arriving;
+        StoredEvent {
+            id: MessageId { lane: claim.lane, seq },
+            receipt: arriving.receipt,
+            kind: arriving.event.kind.to_owned(),
+            key: arriving.event.key.clone(),
+            remote_id: arriving.event.remote_id.clone(),
+            at: arriving.event.at,
+            accepted_at: now,
+            payload: arriving.event.payload.clone(),
+            attempt_no: 0,
+            effects: Vec::new(),
+        }
+    };
+    let first_seq = tail + 1 - to_int(lane.joining.len());
+    ClaimedLane {
+        claim,
+        channel: first.channel,
+        direction: first.direction,
+        identity: lane.first.identity,
+        key: lane.first.key.to_owned(),
+        tries: 0,
+        failing_since: None,
+        person: None,
+        events: lane.joining.iter().zip(first_seq..).map(event).collect(),
+    }
 }

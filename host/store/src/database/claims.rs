@@ -2,16 +2,18 @@
 //! lane at once. On PostgreSQL it is this host's share, and the rows say the same to the others.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use mantle_model::ids::{ChannelId, LaneId};
 use tokio::sync::Notify;
 
-use super::touch::Touch;
+use super::known::{Known, Waits};
+use super::touch::{self, Touch};
 use crate::StoreError;
 use crate::intake::AcceptedEvent;
-use crate::lanes::Claim;
+use crate::lanes::{Claim, ClaimedLane, Hands, InHand, ReadyChannel, Room};
 
 /// A claim that no heartbeat names for this long belonged to a worker that is gone.
 const LEASE: Duration = Duration::from_secs(30);
@@ -19,17 +21,41 @@ const LEASE: Duration = Duration::from_secs(30);
 /// How long a wait for ready lanes lasts when nobody wakes it: bounds the delay of a time that has come.
 const POLL: Duration = Duration::from_millis(250);
 
+/// How long a claim that may stand in a row and that nobody here has is taken back, heartbeat by heartbeat: longer than
+/// a statement runs on at the server after its connection was lost.
+const DOUBTED_FOR: Duration = Duration::from_secs(60);
+
+/// From so many lanes that are known to wait other hosts are told of them: fewer are begun with the next look.
+const BEHIND_FROM: usize = 32;
+
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     table: Mutex<Table>,
     ready: Notify,
+    /// There are lanes for whoever asks for those that were claimed as their events came.
+    handed: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Table {
     held: HashMap<LaneId, Held>,
     /// The channel served last; the next turn begins behind it.
     last_channel: Option<ChannelId>,
+    /// Who takes lanes over as their events come.
+    hands: Option<Arc<dyn Hands>>,
+    /// Claimed as their events came; nobody has asked for them yet. At most what there was room for.
+    handed: Vec<ClaimedLane>,
+    known: Known,
+    /// Claims that a row may hold and nobody here has, since when.
+    doubted: HashMap<Claim, Instant>,
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table")
+            .field("held", &self.held)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -44,6 +70,23 @@ struct Held {
     given_back: bool,
     /// More stands in it than was handed out: whoever waits is woken when it is given back.
     wanted: bool,
+    /// Claimed as its event came.
+    fresh: bool,
+}
+
+impl Held {
+    fn new(token: u128, channel: ChannelId) -> Self {
+        Self {
+            token,
+            channel,
+            touch: None,
+            seen: Instant::now(),
+            in_flight: 0,
+            given_back: false,
+            wanted: false,
+            fresh: false,
+        }
+    }
 }
 
 /// How a commit leaves the claim.
@@ -94,6 +137,31 @@ impl Claims {
         self.table().last_channel
     }
 
+    /// What is known to be ready, where that will do. None: the table is to be looked at.
+    pub(super) fn known(&self, limit: usize, room: Room<'_>) -> Option<Vec<ReadyChannel>> {
+        let mut table = self.table();
+        let last = table.last_channel;
+        table.known.enough(last, limit, room)
+    }
+
+    /// Whether more waits than is begun here at once: others may help.
+    pub(super) fn is_behind(&self) -> bool {
+        let table = self.table();
+        table.hands.is_none() || table.known.len() > BEHIND_FROM
+    }
+
+    /// The lane has events that may be worked now, or when it is given back.
+    pub(super) fn waits(&self, waits: Waits) {
+        let mut table = self.table();
+        if let Some(held) = table.held.get_mut(&waits.lane) {
+            held.wanted = true;
+            return;
+        }
+        table.known.add(waits);
+        drop(table);
+        self.ready.notify_one();
+    }
+
     /// Takes the lane if nobody has it. The token is that of a call for several lanes.
     pub(super) fn take(&self, lane: LaneId, channel: ChannelId, token: u128) -> Option<Claim> {
         let mut table = self.table();
@@ -101,19 +169,83 @@ impl Claims {
             return None;
         }
         table.last_channel = Some(channel);
-        table.held.insert(
-            lane,
-            Held {
-                token,
-                channel,
-                touch: None,
-                seen: Instant::now(),
-                in_flight: 0,
-                given_back: false,
-                wanted: false,
-            },
-        );
+        table.known.remove(lane);
+        table.held.insert(lane, Held::new(token, channel));
         Some(Claim { lane, token })
+    }
+
+    /// Says who takes lanes over as their events come.
+    pub(super) fn hand_over(&self, to: Option<Arc<dyn Hands>>) {
+        self.table().hands = to;
+    }
+
+    /// How many lanes of the channel may be claimed as their events come.
+    pub(super) fn room(&self, channel: ChannelId) -> usize {
+        let (hands, in_hand) = {
+            let table = self.table();
+            let Some(hands) = table.hands.clone() else { return 0 };
+            let mut in_hand = InHand::default();
+            for held in table.held.values() {
+                in_hand.all += 1;
+                in_hand.fresh += usize::from(held.fresh);
+                if held.channel == channel {
+                    in_hand.of_channel += 1;
+                    in_hand.fresh_of_channel += usize::from(held.fresh);
+                }
+            }
+            (hands, in_hand)
+        };
+        hands.room(channel, in_hand)
+    }
+
+    /// The lane was claimed in the commit that brought its events. Where rows hold the claims (`in_row`), the row has
+    /// decided; else whoever took the lane since has read the events too.
+    pub(super) fn hand(&self, lane: ClaimedLane, in_row: bool) {
+        let mut table = self.table();
+        if table.held.contains_key(&lane.claim.lane) && !in_row {
+            drop(table);
+            self.wants(lane.claim.lane);
+            return;
+        }
+        table.known.remove(lane.claim.lane);
+        let held = Held {
+            touch: Some(touch::lane(&lane)),
+            fresh: true,
+            ..Held::new(lane.claim.token, lane.channel)
+        };
+        table.held.insert(lane.claim.lane, held);
+        table.handed.push(lane);
+        drop(table);
+        self.handed.notify_one();
+    }
+
+    /// Resolves when lanes were handed over.
+    pub(super) async fn handed(&self) -> Vec<ClaimedLane> {
+        loop {
+            let handed = std::mem::take(&mut self.table().handed);
+            if !handed.is_empty() {
+                return handed;
+            }
+            self.handed.notified().await;
+        }
+    }
+
+    /// A row may hold the claims, and nobody here has them: they are to be taken back.
+    pub(super) fn doubt(&self, claims: impl IntoIterator<Item = Claim>) {
+        let now = Instant::now();
+        self.table()
+            .doubted
+            .extend(claims.into_iter().map(|claim| (claim, now)));
+    }
+
+    /// The claims that a row may hold without reason. Each is named for a while: what was sent before the connection
+    /// was lost may still come to its end.
+    pub(super) fn doubted(&self) -> Vec<Claim> {
+        let mut table = self.table();
+        let Table { held, doubted, .. } = &mut *table;
+        doubted.retain(|_, since| since.elapsed() < DOUBTED_FOR);
+        let is_held = |claim: &&Claim| held.get(&claim.lane).is_some_and(|held| held.token == claim.token);
+        doubted.keys().filter(|claim| !is_held(claim)).copied().collect()
     }
 
     /// What a commit of the lane locks.
@@ -164,7 +296,8 @@ impl Claims {
         self.let_go(table, claim);
     }
 
-    /// Forgets the lane once it is given back and nothing of it is under way.
+    /// Forgets the lane once it is given back and nothing of it is under way. What waits in it was told by the commit that
+    /// gave it back; whoever waits asks for the next time all the same.
     fn let_go(&self, mut table: MutexGuard<'_, Table>, claim: Claim) {
         let gone = table
             .held
@@ -173,7 +306,7 @@ impl Claims {
         let wanted = gone && table.held.remove(&claim.lane).is_some_and(|held| held.wanted);
         drop(table);
         if wanted {
-            self.wake();
+            self.ready.notify_one();
         }
     }
 
@@ -191,13 +324,27 @@ impl Claims {
             && held.token == claim.token
         {
             held.given_back = true;
+            // No commit tells what is left in it.
+            if held.wanted {
+                table.known.look();
+            }
         }
         self.let_go(table, claim);
     }
 
     /// Nobody here may go on with anything.
     pub(super) fn lose_all(&self) {
-        self.table().held.clear();
+        let lost: Vec<Claim> = {
+            let mut table = self.table();
+            table.handed.clear();
+            let held = table.held.drain();
+            held.map(|(lane, held)| Claim {
+                lane,
+                token: held.token,
+            })
+            .collect()
+        };
+        self.doubt(lost);
         self.wake();
     }
 
@@ -212,17 +359,24 @@ impl Claims {
                 held.seen = now;
             }
         }
-        table.held.retain(|lane, held| {
+        let Table { held, doubted, .. } = &mut *table;
+        held.retain(|lane, held| {
             let keep = held.in_flight > 0 || now.duration_since(held.seen) < LEASE;
             if !keep {
                 tracing::warn!(lane = %lane, "Lane {lane} was given up by its worker; it is free again");
+                let claim = Claim {
+                    lane: *lane,
+                    token: held.token,
+                };
+                doubted.insert(claim, now);
             }
             keep
         });
     }
 
-    /// Lanes may have become ready.
+    /// Lanes may have become ready that are to be looked for.
     pub(super) fn wake(&self) {
+        self.table().known.look();
         // Keeps one wake-up for a waiter that is just about to wait.
         self.ready.notify_one();
     }

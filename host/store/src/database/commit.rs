@@ -3,24 +3,25 @@
 mod lane;
 mod links;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::sql::{Connection, Given, over, sql};
 use mantle_model::clock::Time;
-use mantle_model::failure::Cause;
 use mantle_model::ids::{ChannelId, LaneId, MessageId};
 use mantle_model::inbound::DeliveryReport;
 
-use self::lane::{finish, retry};
+pub(super) use self::lane::waits;
+use self::lane::{Finished, Retried, finish, retry};
 use self::links::{link_contacts, link_threads, own_parts, set_reach};
 use super::accept::Arriving;
 use super::claims::Claims;
+use super::known::Waits;
 use super::rows::{bytes, effect_number, report_number};
 use super::{Context, accept, identities, shared, single};
 use crate::StoreError;
 use crate::intake::NewEvent;
-use crate::lanes::{Attempt, Change, Claim, Effect, Ending, Hop};
+use crate::lanes::{Change, Claim, Effect, Hop};
 use crate::people::{ContactLink, ThreadLink};
 
 /// What one worker learnt, and under which claim.
@@ -40,8 +41,8 @@ struct Place {
     now: Time,
 }
 
-/// What all of them learnt, in as many statements as one would take. Tells which of the lanes that were given back in the
-/// rows are ready for the next worker, where there are such rows.
+/// What all of them learnt, in as many statements as one would take. Tells which of the lanes that were given back have
+/// more to do.
 ///
 /// # Errors
 /// [`StoreError::Fenced`]: the claim of one of them does not hold any more.
@@ -49,12 +50,14 @@ pub(super) async fn learn(
     tx: &mut Connection,
     context: &Context,
     learnt: &[&Learnt],
-) -> Result<BTreeSet<LaneId>, StoreError> {
+) -> Result<BTreeMap<LaneId, Waits>, StoreError> {
     let mut sorted = Sorted::default();
     let now = context.now();
     let mut held = Vec::with_capacity(learnt.len());
+    let mut freed: Vec<Claim> = Vec::new();
     for one in learnt {
         if one.changes.is_empty() {
+            freed.extend(one.frees.then_some(one.claim));
             continue;
         }
         held.push(one.claim);
@@ -63,8 +66,13 @@ pub(super) async fn learn(
             channel: one.claims.check(one.claim)?,
             now,
         };
-        for change in &one.changes {
-            sorted.put(place, change);
+        // What ends the turn gives the lane back with it.
+        let last = one.changes.iter().rposition(ends).filter(|_| one.frees);
+        for (number, change) in one.changes.iter().enumerate() {
+            sorted.put(place, change, Some(number) == last);
+        }
+        if one.frees && last.is_none() {
+            freed.push(one.claim);
         }
     }
     if tx.is_postgres() {
@@ -73,12 +81,16 @@ pub(super) async fn learn(
     for (place, change) in &sorted.others {
         apply_one(tx, *place, change).await?;
     }
-    sorted.write(tx, context).await?;
-    if !tx.is_postgres() {
-        return Ok(BTreeSet::new());
+    let mut ready = sorted.write(tx, context).await?;
+    if tx.is_postgres() {
+        ready.extend(shared::free(tx, &freed, now).await?);
     }
-    let freed: Vec<Claim> = learnt.iter().filter(|one| one.frees).map(|one| one.claim).collect();
-    shared::free(tx, &freed, now).await
+    Ok(ready.into_iter().map(|waits| (waits.lane, waits)).collect())
+}
+
+/// Whether the lane's row is written as its turn ends.
+fn ends(change: &Change) -> bool {
+    matches!(change, Change::Finish { .. } | Change::Retry { .. })
 }
 
 /// Changes of many commits by what they are. Those of one commit touch different rows or are equal in any order; those
@@ -93,8 +105,8 @@ struct Sorted<'a> {
     outgoing: Vec<(ChannelId, MessageId, &'a str, &'a str)>,
     reports: Vec<Reported<'a>>,
     spawned: Vec<&'a NewEvent>,
-    finished: Vec<(Place, i64, &'a Ending)>,
-    retried: Vec<(Place, Time, Attempt, &'a Cause)>,
+    finished: Vec<Finished<'a>>,
+    retried: Vec<Retried<'a>>,
     /// What happens seldom.
     others: Vec<(Place, &'a Change)>,
 }
@@ -109,7 +121,7 @@ struct Reported<'a> {
 }
 
 impl<'a> Sorted<'a> {
-    fn put(&mut self, place: Place, change: &'a Change) {
+    fn put(&mut self, place: Place, change: &'a Change, frees: bool) {
         match change {
             Change::Effect { seq, effect } => self.effects.push((place, *seq, effect)),
             Change::Hop { seq, hop } => self.hops.push((place, *seq, hop)),
@@ -136,8 +148,19 @@ impl<'a> Sorted<'a> {
                 code: code.as_deref(),
             }),
             Change::Spawn(event) => self.spawned.push(event),
-            Change::Finish { seq, ending } => self.finished.push((place, *seq, ending)),
-            Change::Retry { until, cause, counts } => self.retried.push((place, *until, *counts, cause)),
+            Change::Finish { seq, ending } => self.finished.push(Finished {
+                place,
+                seq: *seq,
+                ending,
+                frees,
+            }),
+            Change::Retry { until, cause, counts } => self.retried.push(Retried {
+                place,
+                until: *until,
+                counts: *counts,
+                cause,
+                frees,
+            }),
             // Said by the commit as a whole.
             Change::GiveBack => {}
             Change::Making { .. }
@@ -149,7 +172,8 @@ impl<'a> Sorted<'a> {
         }
     }
 
-    async fn write(self, tx: &mut Connection, context: &Context) -> Result<(), StoreError> {
+    /// Tells which lanes were given back and are ready.
+    async fn write(self, tx: &mut Connection, context: &Context) -> Result<Vec<Waits>, StoreError> {
         for effects in in_rounds(self.effects, |(place, seq, effect)| (place.lane, *seq, &effect.step)) {
             write_effects(tx, &effects).await?;
         }
@@ -171,13 +195,14 @@ impl<'a> Sorted<'a> {
             .flat_map(|event| accept::arriving(None, std::slice::from_ref(event)))
             .collect();
         accept::accept(tx, context, &spawned).await?;
-        for finished in in_rounds(self.finished, |(place, _, _)| place.lane) {
-            finish(tx, &finished).await?;
+        let mut ready = Vec::new();
+        for finished in in_rounds(self.finished, |one| one.place.lane) {
+            ready.extend(finish(tx, &finished).await?);
         }
-        for retried in in_rounds(self.retried, |(place, _, _, _)| place.lane) {
+        for retried in in_rounds(self.retried, |one| one.place.lane) {
             retry(tx, &retried).await?;
         }
-        Ok(())
+        Ok(ready)
     }
 }
 

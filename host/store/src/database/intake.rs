@@ -35,15 +35,15 @@ fn joining(terms: Terms, events: &[NewEvent]) -> Terms {
 #[async_trait]
 impl Intake for SqlStore {
     async fn accept(&self, receipt: NewReceipt, events: Vec<NewEvent>) -> Result<Accepted, StoreError> {
-        let terms = joining(Terms::sender(), &events).weighing(receipt.hook.body.len() + ROW_BYTES + weight(&events));
-        let claims = Arc::clone(&self.claims);
+        let terms = Terms::sender()
+            .touching(touch::events(&events))
+            .weighing(receipt.hook.body.len() + ROW_BYTES + weight(&events));
         let taken = Taken {
             headers: seal_headers(&self.key, &receipt)?,
             receipt,
             events,
         };
-        let wake = move |accepted: &Accepted| claims.wake_for(&accepted.events);
-        self.writer.take(terms, taken, wake).await
+        self.writer.take(terms, taken).await
     }
 
     async fn enqueue(&self, events: Vec<NewEvent>) -> Result<Vec<AcceptedEvent>, StoreError> {

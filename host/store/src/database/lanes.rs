@@ -12,24 +12,30 @@ use mantle_model::ids::{ChannelId, IdentityId, LaneId, MessageId, ReceiptId};
 use super::accept::message_id;
 use super::claims::After;
 use super::commit::Learnt;
+use super::known::Waits;
 use super::rows::{self, Of, id_list, to_int};
 use super::writer::Terms;
 use super::{SqlStore, claims, people, replay, touch};
 use crate::StoreError;
-use crate::lanes::{Change, Claim, ClaimedLane, Effect, EffectState, Lanes, ReadyChannel, ReadyLane, StoredEvent};
+use crate::lanes::{
+    Change, Claim, ClaimedLane, Effect, EffectState, Hands, Lanes, ReadyChannel, ReadyLane, Room, StoredEvent,
+};
 
 /// Events handed out with a lane. The rest comes with the next claim, so that no lane keeps others waiting.
-const EVENTS_PER_CLAIM: usize = 32;
+pub(super) const EVENTS_PER_CLAIM: usize = 32;
 
 /// What a change weighs in the writer's queue, its payload aside.
 const CHANGE_BYTES: usize = 256;
 
 #[async_trait]
 impl Lanes for SqlStore {
-    async fn ready(&self, now: Time, limit: usize) -> Result<Vec<ReadyChannel>, StoreError> {
+    async fn ready(&self, now: Time, limit: usize, room: Room<'_>) -> Result<Vec<ReadyChannel>, StoreError> {
         // What is begun now could not be written down.
         if self.writer.is_full() {
             return Ok(Vec::new());
+        }
+        if let Some(known) = self.claims.known(limit, room) {
+            return Ok(known);
         }
         let mut ready = Vec::new();
         for channel in self.channels_in_turn().await? {
@@ -37,12 +43,38 @@ impl Lanes for SqlStore {
             if ready.len() >= limit {
                 break;
             }
-            let lanes = self.ready_lanes(channel, now, limit).await?;
+            // One at least: whoever asks is to know that there is something.
+            let lanes = self.ready_lanes(channel, now, room(channel).clamp(1, limit)).await?;
             if !lanes.is_empty() {
                 ready.push(ReadyChannel { channel, lanes });
             }
         }
         Ok(ready)
+    }
+
+    fn hand_over(&self, to: Option<Arc<dyn Hands>>) {
+        self.claims.hand_over(to);
+    }
+
+    async fn handed(&self) -> Result<Vec<ClaimedLane>, StoreError> {
+        let mut lanes = self.claims.handed().await;
+        let identities: Vec<IdentityId> = lanes.iter().filter_map(|lane| lane.identity).collect();
+        let people = async { people::all(&mut self.readers.acquire().await?, &identities).await };
+        match people.await {
+            Ok(people) => {
+                for lane in &mut lanes {
+                    lane.person = lane.identity.and_then(|identity| people.get(&identity).cloned());
+                }
+                Ok(lanes)
+            }
+            Err(error) => {
+                for lane in lanes {
+                    self.release(lane.claim).await?;
+                    self.claims.wake();
+                }
+                Err(error)
+            }
+        }
     }
 
     async fn take(&self, now: Time, lanes: &[(ChannelId, LaneId)]) -> Result<Vec<ClaimedLane>, StoreError> {
@@ -65,7 +97,7 @@ impl Lanes for SqlStore {
         }
         .await;
         if claimed.is_err() {
-            taken.iter().for_each(|claim| self.claims.give_back(*claim));
+            taken.iter().for_each(|claim| self.let_go(*claim));
         }
         claimed
     }
@@ -95,9 +127,12 @@ impl Lanes for SqlStore {
             changes,
             frees: after != After::Kept,
         };
-        let committed = move |more: &bool| {
+        let committed = move |more: &Option<Waits>| {
             in_flight.committed(after);
-            if wakes || *more {
+            if let Some(waits) = more {
+                notified.waits(*waits);
+            }
+            if wakes {
                 notified.wake();
             }
         };
@@ -123,8 +158,8 @@ impl Lanes for SqlStore {
             match self.writer.learn(terms, nothing_more, |_| ()).await {
                 Ok(more) => {
                     self.claims.give_back(claim);
-                    if more {
-                        self.claims.wake();
+                    if let Some(waits) = more {
+                        self.claims.waits(waits);
                     }
                     return Ok(());
                 }
@@ -134,7 +169,7 @@ impl Lanes for SqlStore {
                 }
             }
         }
-        self.claims.give_back(claim);
+        self.let_go(claim);
         Ok(())
     }
 
@@ -245,6 +280,11 @@ impl Lanes for SqlStore {
     }
 }
 
+/// What a claim hands out of so many events that have not ended.
+pub(super) fn events_of_a_claim(waiting: i64) -> u32 {
+    u32::try_from(waiting.clamp(1, to_int(EVENTS_PER_CLAIM))).unwrap_or(1)
+}
+
 /// Whether a call to the outside follows.
 fn announces(change: &Change) -> bool {
     matches!(change, Change::Effect { effect, .. } if effect.state == EffectState::Intent)
@@ -267,6 +307,14 @@ fn change_bytes(change: &Change) -> usize {
 }
 
 impl SqlStore {
+    /// Nobody here has the claim any more. If its row says otherwise, the next heartbeat mends it.
+    fn let_go(&self, claim: Claim) {
+        if self.shared.is_some() {
+            self.claims.doubt([claim]);
+        }
+        self.claims.give_back(claim);
+    }
+
     /// Channels with waiting lanes, beginning behind the one that was served last.
     async fn channels_in_turn(&self) -> Result<Vec<ChannelId>, StoreError> {
         // Jumps from channel to channel in the index instead of reading every ready lane.
@@ -337,10 +385,9 @@ impl SqlStore {
             if self.claims.is_held(lane) {
                 continue;
             }
-            let waiting = row.int("waiting")?.clamp(1, to_int(EVENTS_PER_CLAIM));
             lanes.push(ReadyLane {
                 lane,
-                events: u32::try_from(waiting).unwrap_or(1),
+                events: events_of_a_claim(row.int("waiting")?),
                 failed: row.count("tries")? > 0,
             });
         }
@@ -369,7 +416,7 @@ impl SqlStore {
                     }
                     claimed.push(lane);
                 }
-                None => self.claims.give_back(*claim),
+                None => self.let_go(*claim),
             }
         }
         Ok(claimed)

@@ -34,6 +34,10 @@ const POSTGRES: &[Shared] = &[
         text: include_str!("../../schema/postgres/0002_budgets.sql"),
         needs: 1,
     },
+    Shared {
+        text: include_str!("../../schema/postgres/0003_claims.sql"),
+        needs: 1,
+    },
 ];
 
 /// Names the lock that hosts take to migrate, one after the other.

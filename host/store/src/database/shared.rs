@@ -4,18 +4,18 @@
 //! looks at the row first and holds it, so a worker that was taken its lane commits nothing. Claims wait for no row,
 //! since they skip what is locked. A notification that is lost costs the time until the next poll.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mantle_model::clock::Time;
-use mantle_model::ids::LaneId;
 use sqlx::postgres::PgListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::claims::Claims;
+use super::commit;
 use super::hosts::Membership;
+use super::known::Waits;
 use super::rows::{Of, id_list};
 use crate::StoreError;
 use crate::lanes::Claim;
@@ -34,8 +34,6 @@ const TELL_EVERY: Duration = Duration::from_millis(20);
 pub(super) struct Shared {
     pub membership: Arc<Membership>,
     pub claimers: Pool,
-    /// A claim and the look for strays do not overlap: a lane just marked is no stray.
-    turn: tokio::sync::Mutex<()>,
     directory_changed: Arc<Notify>,
     /// Another host told something of a credential; keeps one word for whoever comes to listen.
     pub budgets_told: Arc<Notify>,
@@ -69,7 +67,6 @@ impl Shared {
         Self {
             membership: Arc::new(membership),
             claimers,
-            turn: tokio::sync::Mutex::default(),
             directory_changed,
             budgets_told,
             _listener: listener,
@@ -87,7 +84,6 @@ impl Shared {
         if taken.is_empty() {
             return Ok(Vec::new());
         }
-        let _turn = self.turn.lock().await;
         let marked: Vec<i64> = sql(r"with free as (
                   select lane.id from lane
                   where lane.id in (select value from json_each($1)) and lane.ready_at <= $2
@@ -108,17 +104,22 @@ impl Shared {
         Ok(ours)
     }
 
-    /// Renews the lease of all our lanes, and lets go of those that nobody here knows any more.
+    /// Renews the lease of all our lanes, and lets go of those that nobody here has.
     pub(super) async fn heartbeat(&self, claims: &Claims) -> Result<(), StoreError> {
         self.membership.renew(&self.claimers, claims).await?;
-        let _turn = self.turn.lock().await;
-        let strays = sql(r"with stray as (
-                  select id from lane where owner = $1 and id not in (select value from json_each($2))
-                  for update skip locked
-              )
-              update lane set claim = null, owner = null from stray where lane.id = stray.id")
-        .bind(self.membership.id)
-        .bind(id_list(claims.held().into_iter().map(|lane| lane.0)))
+        let doubted = claims.doubted();
+        let tokens = tokens(&doubted);
+        let given = Given::rows(doubted.len())
+            .ints(doubted.iter().map(|claim| claim.lane.0))
+            .bytes(tokens.iter().map(<[u8; 16]>::as_slice));
+        // Not waited for: the next heartbeat comes by.
+        let strays = over(
+            r"with given (id, token) as ({rows}),
+                   stray as (select lane.id from lane join given on lane.id = given.id and lane.claim = given.token
+                             for update of lane skip locked)
+              update lane set claim = null, owner = null from stray where lane.id = stray.id",
+            given,
+        )
         .execute(&self.claimers)
         .await?;
         if strays > 0 {
@@ -178,9 +179,13 @@ async fn listen(
     }
 }
 
+fn tokens(claims: &[Claim]) -> Vec<[u8; 16]> {
+    claims.iter().map(|claim| claim.token.to_be_bytes()).collect()
+}
+
 /// Under all of these claims, or not at all: holds the rows until the commit.
 pub(super) async fn fence(tx: &mut Connection, claims: &[Claim]) -> Result<(), StoreError> {
-    let tokens: Vec<[u8; 16]> = claims.iter().map(|claim| claim.token.to_be_bytes()).collect();
+    let tokens = tokens(claims);
     let given = Given::rows(claims.len())
         .ints(claims.iter().map(|claim| claim.lane.0))
         .bytes(tokens.iter().map(<[u8; 16]>::as_slice));
@@ -199,8 +204,8 @@ pub(super) async fn fence(tx: &mut Connection, claims: &[Claim]) -> Result<(), S
 }
 
 /// Gives the lanes back, but for those that are another's by now. Tells which of them are ready.
-pub(super) async fn free(tx: &mut Connection, claims: &[Claim], now: Time) -> Result<BTreeSet<LaneId>, StoreError> {
-    let tokens: Vec<[u8; 16]> = claims.iter().map(|claim| claim.token.to_be_bytes()).collect();
+pub(super) async fn free(tx: &mut Connection, claims: &[Claim], now: Time) -> Result<Vec<Waits>, StoreError> {
+    let tokens = tokens(claims);
     let given = Given::rows(claims.len())
         .ints(claims.iter().map(|claim| claim.lane.0))
         .bytes(tokens.iter().map(<[u8; 16]>::as_slice));
@@ -208,17 +213,15 @@ pub(super) async fn free(tx: &mut Connection, claims: &[Claim], now: Time) -> Re
         r"with given (id, token) as ({rows})
           update lane set claim = null, owner = null from given
           where lane.id = given.id and lane.claim = given.token
-          returning lane.id, lane.ready_at",
+          returning lane.id, lane.channel_id, lane.ready_at, lane.tail - lane.head as waiting",
         given,
     )
     .fetch_all(tx)
     .await?;
-    let mut ready = BTreeSet::new();
+    let mut ready = Vec::new();
     for row in &rows {
-        let row = Of { table: "lane", row };
-        if row.time_opt("ready_at")?.is_some_and(|at| at <= now) {
-            ready.insert(LaneId(row.int("id")?));
-        }
+        let waits = commit::waits(Of { table: "lane", row })?;
+        ready.extend(waits.filter(|waits| waits.since <= now));
     }
     Ok(ready)
 }

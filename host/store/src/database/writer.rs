@@ -26,7 +26,9 @@ pub(super) use self::group::{Database, Server};
 use self::work::{Grouped, Task, Waiting, Work};
 use super::Context;
 use super::accept::Taken;
+use super::claims::Claims;
 use super::commit::Learnt;
+use super::known::Waits;
 use super::touch::Touch;
 use crate::intake::Accepted;
 use crate::sql::Connection;
@@ -126,7 +128,7 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Returns when the writer has its connection.
-    pub(super) async fn start(on: Database, context: Context) -> Result<Self, StoreError> {
+    pub(super) async fn start(on: Database, context: Context, claims: Arc<Claims>) -> Result<Self, StoreError> {
         let (queue, jobs) = mpsc::channel(QUEUE_JOBS_MAX);
         let bytes = Arc::new(AtomicUsize::new(0));
         let full = Arc::new(AtomicBool::new(false));
@@ -140,7 +142,7 @@ impl Writer {
         // A connection to a server lives by the runtime that made it: it is made on the writer's own, which nobody
         // who waits for the writer can hold up.
         let told = Arc::clone(&full);
-        let work = async move || match Line::open(on, context, told, watched).await {
+        let work = async move || match Line::open(on, (context, claims), told, watched).await {
             Ok(line) => {
                 // Whoever opens may have gone; then the queue is closed too.
                 let _ = ready.send(Ok(()));
@@ -199,20 +201,18 @@ impl Writer {
     }
 
     /// Stores a hook in the next group, together with the others of it.
-    pub(super) async fn take<C>(&self, terms: Terms, taken: Taken, committed: C) -> Result<Accepted, StoreError>
-    where
-        C: FnOnce(&Accepted) + Send + 'static,
-    {
-        let (waiting, answered) = Waiting::new(committed);
+    pub(super) async fn take(&self, terms: Terms, taken: Taken) -> Result<Accepted, StoreError> {
+        // Who is to work its events is told with the group.
+        let (waiting, answered) = Waiting::new(|_| ());
         self.queue(terms, Work::Take(Grouped::new(taken, waiting)))?;
         answered.await.map_err(|_| closed())?
     }
 
     /// Writes down what a worker learnt in the next group, together with the others of it.
-    /// Tells whether its lane was given back with more to do.
-    pub(super) async fn learn<C>(&self, terms: Terms, learnt: Learnt, committed: C) -> Result<bool, StoreError>
+    /// Tells what waits in its lane, if it was given back with more to do.
+    pub(super) async fn learn<C>(&self, terms: Terms, learnt: Learnt, committed: C) -> Result<Option<Waits>, StoreError>
     where
-        C: FnOnce(&bool) + Send + 'static,
+        C: FnOnce(&Option<Waits>) + Send + 'static,
     {
         let (waiting, answered) = Waiting::new(committed);
         self.queue(terms, Work::Learn(Grouped::new(learnt, waiting)))?;

@@ -160,8 +160,8 @@ fn postgres(statement: &Statement<'_>, way: Way) -> Vec<PostgresQuery> {
             .map(|statement| with_values(sqlx::query(statement)))
             .collect(),
         Text::Built(text) => vec![with_values(sqlx::query(AssertSqlSafe(text.clone())))],
-        Text::Given(_) if statement.given.is_empty() => Vec::new(),
-        Text::Given(text) => {
+        Text::Given { .. } if statement.given.is_empty() => Vec::new(),
+        Text::Given { postgres: text, .. } => {
             let (before, columns) = (statement.values.len(), statement.given.columns());
             let text = given::as_arrays(text, before, columns.len());
             let query = with_values(sqlx::query(AssertSqlSafe(text)));

@@ -82,7 +82,7 @@ impl Sqlite {
             Text::Built(text) => {
                 rows = self.run(&positional(text), |prepared| bind_values(prepared, &statement.values))?;
             }
-            Text::Given(text) => {
+            Text::Given { sqlite: text, .. } => {
                 let (before, columns) = (statement.values.len(), statement.given.columns());
                 for (from, run) in statement.given.runs() {
                     let text = given::written_out(text, before, columns.len(), run);

@@ -5,6 +5,7 @@
 mod budgets;
 mod desk;
 mod directory;
+mod handing;
 mod intake;
 mod keyed;
 mod lanes;
@@ -74,6 +75,12 @@ on_each_database! {
     lanes::open_effects_are_found_by_target,
     lanes::a_spawned_event_comes_with_the_commit_or_not_at_all,
     lanes::a_waiting_worker_is_woken_by_an_arrival,
+    handing::what_comes_for_a_lane_at_rest_is_handed_over_whole,
+    handing::a_lane_handed_over_is_worked_and_at_rest_again,
+    handing::what_comes_for_a_lane_in_hand_waits_until_it_is_given_back,
+    handing::what_there_is_no_room_for_is_found_by_looking,
+    handing::what_was_put_off_is_not_handed_over,
+    handing::what_is_told_twice_is_handed_over_once,
     ledger::in_10_a_message_goes_from_stored_to_posted,
     ledger::endings_tell_their_reason,
     ledger::ap_2_reports_give_one_state_in_every_order,

@@ -8,7 +8,7 @@ use mantle_model::failure::Cause;
 use mantle_model::ids::{ChannelId, IdentityId, LaneId, MessageId};
 use mantle_model::inbound::DeliveryReport;
 use mantle_store::lanes::{
-    Attempt, Change, Claim, ClaimedLane, Effect, EffectState, Ending, Lanes, ReadyChannel, ReadyLane, StoredEvent,
+    Attempt, Change, Claim, ClaimedLane, Effect, EffectState, Ending, Lanes, ReadyChannel, ReadyLane, Room, StoredEvent,
 };
 use mantle_store::people::ThreadLink;
 use mantle_store::{Conflict, StoreError};
@@ -20,7 +20,7 @@ const EVENTS_PER_CLAIM: i64 = 4;
 
 #[async_trait]
 impl Lanes for MemoryStore {
-    async fn ready(&self, now: Time, limit: usize) -> Result<Vec<ReadyChannel>, StoreError> {
+    async fn ready(&self, now: Time, limit: usize, _room: Room<'_>) -> Result<Vec<ReadyChannel>, StoreError> {
         self.transact(move |memory, _| {
             let mut ready: BTreeMap<ChannelId, Vec<(Time, ReadyLane)>> = BTreeMap::new();
             for (id, lane) in memory.lanes.iter().filter(|(_, lane)| lane.claim.is_none()) {

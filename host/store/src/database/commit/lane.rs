@@ -1,26 +1,38 @@
 //! How events end or wait, in their lanes.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use crate::sql::{Connection, Given, over, sql};
+use crate::sql::{Connection, Given, over, over_either, sql};
 use mantle_model::clock::Time;
 use mantle_model::failure::Cause;
-use mantle_model::ids::LaneId;
+use mantle_model::ids::{ChannelId, LaneId};
 
-use super::super::rows::bytes;
+use super::super::known::Waits;
+use super::super::lanes::events_of_a_claim;
+use super::super::rows::{Of, bytes};
 use super::Place;
 use crate::StoreError;
 use crate::lanes::{Attempt, Ending};
 
-/// One event of each lane.
-pub(super) async fn finish(tx: &mut Connection, finished: &[(Place, i64, &Ending)]) -> Result<(), StoreError> {
+/// An event that has ended.
+pub(super) struct Finished<'a> {
+    pub place: Place,
+    pub seq: i64,
+    pub ending: &'a Ending,
+    /// The turn is over with it: the lane is given back.
+    pub frees: bool,
+}
+
+/// One event of each lane. Tells which of the lanes that were given back have more to do.
+pub(super) async fn finish(tx: &mut Connection, finished: &[Finished<'_>]) -> Result<Vec<Waits>, StoreError> {
     // The next event may have a time of its own.
     let given = Given::rows(finished.len())
-        .ints(finished.iter().map(|(place, _, _)| place.lane.0))
-        .ints(finished.iter().map(|(_, seq, _)| *seq))
-        .ints(finished.iter().map(|(place, _, _)| place.now.unix_ms()));
-    let moved: Vec<i64> = over(
-        r"with given (lane_id, seq, now) as ({rows})
+        .ints(finished.iter().map(|one| one.place.lane.0))
+        .ints(finished.iter().map(|one| one.seq))
+        .ints(finished.iter().map(|one| one.place.now.unix_ms()))
+        .ints(finished.iter().map(|one| i64::from(one.frees)));
+    let rows = over_either(
+        r"with given (lane_id, seq, now, frees) as ({rows})
           update lane
           set head = given.seq, tries = 0, failing_since = null, cause_code = null, cause_message = null,
               ready_at = case when tail > given.seq
@@ -30,25 +42,57 @@ pub(super) async fn finish(tx: &mut Connection, finished: &[(Place, i64, &Ending
               end
           from given
           where lane.id = given.lane_id and head = given.seq - 1 and tail >= given.seq
-          returning lane.id",
+          returning lane.id, lane.channel_id, lane.ready_at, lane.tail - lane.head as waiting",
+        r"with given (lane_id, seq, now, frees) as ({rows})
+          update lane
+          set head = given.seq, tries = 0, failing_since = null, cause_code = null, cause_message = null,
+              ready_at = case when tail > given.seq
+                  then max(given.now, coalesce((select event.not_before from event
+                                                where event.lane_id = given.lane_id and event.seq = given.seq + 1),
+                                               given.now))
+              end,
+              claim = case when given.frees = 0 then lane.claim end,
+              owner = case when given.frees = 0 then lane.owner end
+          from given
+          where lane.id = given.lane_id and head = given.seq - 1 and tail >= given.seq
+          returning lane.id, lane.channel_id, lane.ready_at, lane.tail - lane.head as waiting",
         given,
     )
-    .scalars(&mut *tx)
+    .fetch_all(&mut *tx)
     .await?;
-    let moved: BTreeSet<i64> = moved.into_iter().collect();
-    let mut ended = Vec::new();
-    for (place, seq, ending) in finished {
-        if moved.contains(&place.lane.0) {
-            ended.extend(ending_columns(ending).map(|columns| (*place, *seq, columns)));
-        } else if !finished_before(tx, place.lane, *seq).await? {
+    let mut moved: BTreeMap<LaneId, Option<Waits>> = BTreeMap::new();
+    for row in &rows {
+        let waits = waits(Of { table: "lane", row })?;
+        moved.insert(LaneId(row.get("id")?), waits);
+    }
+    let (mut ended, mut ready) = (Vec::new(), Vec::new());
+    for one in finished {
+        if let Some(waits) = moved.get(&one.place.lane) {
+            ready.extend(waits.filter(|waits| one.frees && waits.since <= one.place.now));
+            ended.extend(ending_columns(one.ending).map(|columns| (one.place, one.seq, columns)));
+        } else if !finished_before(tx, one.place.lane, one.seq).await? {
             return Err(StoreError::Inconsistent {
                 table: "lane",
                 column: "head",
-                row: format!("lane {}, event {seq} is not the next to finish", place.lane),
+                row: format!("lane {}, event {} is not the next to finish", one.place.lane, one.seq),
             });
         }
     }
-    write_endings(tx, &ended).await
+    write_endings(tx, &ended).await?;
+    Ok(ready)
+}
+
+/// What waits in a lane, by its row; None: nothing.
+pub(in super::super) fn waits(row: Of<'_>) -> Result<Option<Waits>, StoreError> {
+    let Some(since) = row.time_opt("ready_at")? else {
+        return Ok(None);
+    };
+    Ok(Some(Waits {
+        channel: ChannelId(row.int("channel_id")?),
+        lane: LaneId(row.int("id")?),
+        since,
+        events: events_of_a_claim(row.int("waiting")?),
+    }))
 }
 
 /// The number of the state, the code and the message.
@@ -94,27 +138,44 @@ async fn finished_before(tx: &mut Connection, lane: LaneId, seq: i64) -> Result<
     Ok(head.is_some_and(|head| seq <= head))
 }
 
-pub(super) async fn retry(tx: &mut Connection, retried: &[(Place, Time, Attempt, &Cause)]) -> Result<(), StoreError> {
+/// An event that is to be tried again.
+pub(super) struct Retried<'a> {
+    pub place: Place,
+    pub until: Time,
+    pub counts: Attempt,
+    pub cause: &'a Cause,
+    /// The turn is over with it: the lane is given back.
+    pub frees: bool,
+}
+
+pub(super) async fn retry(tx: &mut Connection, retried: &[Retried<'_>]) -> Result<(), StoreError> {
     // Waiting is not failing: only what counts as an attempt starts the clock that ends the retries.
     let given = Given::rows(retried.len())
-        .ints(retried.iter().map(|(place, _, _, _)| place.lane.0))
-        .ints(retried.iter().map(|(_, until, _, _)| until.unix_ms()))
-        .ints(
-            retried
-                .iter()
-                .map(|(_, _, counts, _)| i64::from(*counts == Attempt::Counts)),
-        )
-        .ints(retried.iter().map(|(place, _, _, _)| place.now.unix_ms()))
-        .bytes(retried.iter().map(|(_, _, _, cause)| cause.code.as_bytes()))
-        .bytes(retried.iter().map(|(_, _, _, cause)| cause.message.as_bytes()));
-    over(
-        r"with given (lane_id, until, counted, now, code, message) as ({rows})
+        .ints(retried.iter().map(|one| one.place.lane.0))
+        .ints(retried.iter().map(|one| one.until.unix_ms()))
+        .ints(retried.iter().map(|one| i64::from(one.counts == Attempt::Counts)))
+        .ints(retried.iter().map(|one| one.place.now.unix_ms()))
+        .bytes(retried.iter().map(|one| one.cause.code.as_bytes()))
+        .bytes(retried.iter().map(|one| one.cause.message.as_bytes()))
+        .ints(retried.iter().map(|one| i64::from(one.frees)));
+    over_either(
+        r"with given (lane_id, until, counted, now, code, message, frees) as ({rows})
           update lane
           set ready_at = case when tail > head then given.until end,
               tries = tries + given.counted,
               failing_since = case when given.counted = 1 then coalesce(failing_since, given.now)
                                    else failing_since end,
               cause_code = given.code, cause_message = given.message
+          from given where lane.id = given.lane_id",
+        r"with given (lane_id, until, counted, now, code, message, frees) as ({rows})
+          update lane
+          set ready_at = case when tail > head then given.until end,
+              tries = tries + given.counted,
+              failing_since = case when given.counted = 1 then coalesce(failing_since, given.now)
+                                   else failing_since end,
+              cause_code = given.code, cause_message = given.message,
+              claim = case when given.frees = 0 then lane.claim end,
+              owner = case when given.frees = 0 then lane.owner end
           from given where lane.id = given.lane_id",
         given,
     )

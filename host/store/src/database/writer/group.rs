@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::super::Context;
+use super::super::claims::Claims;
 use super::super::disk::{LogWatch, Reserve};
+use super::super::handing::{Handing, Offer};
 use super::super::postgres::Address;
 use super::super::touch;
 use super::{Queued, Watched, busy, work};
@@ -53,6 +55,7 @@ struct Disk {
 pub(super) struct Line {
     connection: Connection,
     context: Context,
+    handing: Handing,
     server: Option<Server>,
     disk: Option<Disk>,
     full: Arc<AtomicBool>,
@@ -65,7 +68,7 @@ pub(super) struct Line {
 impl Line {
     pub(super) async fn open(
         on: Database,
-        context: Context,
+        (context, claims): (Context, Arc<Claims>),
         full: Arc<AtomicBool>,
         watched: Watched,
     ) -> Result<Self, StoreError> {
@@ -84,6 +87,10 @@ impl Line {
         Ok(Self {
             connection,
             context,
+            handing: Handing {
+                claims,
+                owner: server.as_ref().map(|server| server.host),
+            },
             server,
             disk,
             full,
@@ -176,11 +183,17 @@ impl Line {
         touch::lock(&mut self.connection, batch.iter().flat_map(|queued| &queued.touches)).await
     }
 
-    /// Has the other hosts told that lanes may be ready. Not in the transaction: notifications take all commits of the
-    /// database one after the other, and one that is lost costs the time until the next look.
-    fn tell(&self, batch: &[Queued]) {
+    /// The group is on disk. The other hosts are told that lanes may be ready: not in the transaction, since notifications
+    /// take all commits of the database one after the other, and one that is lost costs the time until the next look.
+    fn committed(&self, batch: &mut [Queued], offer: Offer) {
+        let mut left = self.handing.committed(offer);
+        let wakes = batch.iter().any(|queued| queued.wakes);
+        for queued in batch {
+            left |= queued.work.leaves_work();
+            queued.work.committed();
+        }
         if let Some(server) = &self.server
-            && batch.iter().any(|queued| queued.wakes || queued.work.leaves_work())
+            && (wakes || (left && self.handing.claims.is_behind()))
         {
             server.tells.notify_one();
         }
@@ -220,11 +233,11 @@ impl Line {
 /// How far a group came.
 enum Together {
     /// And how long the end of it took: the disk's sync.
-    Committed(Duration),
+    Committed(Offer, Duration),
     /// Nothing of it happened.
     Undone(StoreError),
     /// The connection was lost at the commit: it happened or it did not.
-    Unknown(StoreError),
+    Unknown(Offer, StoreError),
 }
 
 pub(super) async fn commit(line: &mut Line, batch: Vec<Queued>) {
@@ -241,13 +254,13 @@ async fn run(line: &mut Line, mut batch: Vec<Queued>) {
             return refuse_all(batch, &error);
         }
         match together(line, &mut batch).await {
-            Together::Committed(sync) => {
+            Together::Committed(offer, sync) => {
                 line.watched.tell(batch.len(), begun.elapsed(), sync);
-                line.tell(&batch);
-                return batch.iter_mut().for_each(|queued| queued.work.committed());
+                return line.committed(&mut batch, offer);
             }
             // Doing it again could do it twice where a job is not keyed; who asked knows whether it may be repeated.
-            Together::Unknown(error) => {
+            Together::Unknown(offer, error) => {
+                line.handing.unknown(offer);
                 line.roll_back(&error).await;
                 return refuse_all(batch, &error);
             }
@@ -275,16 +288,19 @@ async fn run(line: &mut Line, mut batch: Vec<Queued>) {
 /// The fast path: no savepoints, the first error ends it.
 async fn together(line: &mut Line, batch: &mut [Queued]) -> Together {
     let run = async {
+        let mut offer = line.handing.offer()?;
         line.begin(batch).await?;
-        work::run(&mut line.connection, &line.context, batch).await
+        work::run(&mut line.connection, &line.context, batch, &mut offer).await?;
+        Ok(offer)
     };
-    if let Err(error) = run.await {
-        return Together::Undone(error);
-    }
+    let offer = match run.await {
+        Ok(offer) => offer,
+        Err(error) => return Together::Undone(error),
+    };
     let written = Instant::now();
     match line.execute("commit").await {
-        Ok(()) => Together::Committed(written.elapsed()),
-        Err(error) if Fault::of(&error) == Fault::Lost => Together::Unknown(error),
+        Ok(()) => Together::Committed(offer, written.elapsed()),
+        Err(error) if Fault::of(&error) == Fault::Lost => Together::Unknown(offer, error),
         Err(error) => Together::Undone(error),
     }
 }
@@ -294,17 +310,28 @@ async fn together(line: &mut Line, batch: &mut [Queued]) -> Together {
 async fn one_by_one(line: &mut Line, batch: Vec<Queued>) {
     let mut good = Vec::with_capacity(batch.len());
     let mut refused: Vec<(Queued, StoreError)> = Vec::new();
-    if let Err(error) = line.begin(&batch).await {
-        line.roll_back(&error).await;
-        return refuse_all(batch, &error);
-    }
+    let begun = async {
+        line.begin(&batch).await?;
+        line.handing.offer()
+    };
+    let mut all = match begun.await {
+        Ok(offer) => offer,
+        Err(error) => {
+            line.roll_back(&error).await;
+            return refuse_all(batch, &error);
+        }
+    };
     for mut queued in batch {
         match isolated(line, &mut queued).await {
-            Isolated::Good => good.push(queued),
+            Isolated::Good(offer) => {
+                all.join(offer);
+                good.push(queued);
+            }
             Isolated::Undone(error) => refused.push((queued, error)),
             Isolated::AllUndone(error) => {
                 // What was refused may have been refused for the sake of what is undone now.
                 good.extend(refused.drain(..).map(|(queued, _)| queued));
+                all.forget();
                 line.roll_back(&error).await;
                 refuse_all(std::mem::take(&mut good), &error);
                 queued.work.refuse(understood(error));
@@ -317,13 +344,13 @@ async fn one_by_one(line: &mut Line, batch: Vec<Queued>) {
     }
     match line.execute("commit").await {
         Ok(()) => {
-            line.tell(&good);
-            good.iter_mut().for_each(|queued| queued.work.committed());
+            line.committed(&mut good, all);
             for (mut queued, error) in refused {
                 queued.work.refuse(understood(error));
             }
         }
         Err(error) => {
+            line.handing.unknown(all);
             line.roll_back(&error).await;
             good.extend(refused.into_iter().map(|(queued, _)| queued));
             refuse_all(good, &error);
@@ -333,7 +360,7 @@ async fn one_by_one(line: &mut Line, batch: Vec<Queued>) {
 
 /// What became of one job among others.
 enum Isolated {
-    Good,
+    Good(Offer),
     Undone(StoreError),
     /// The whole transaction was given up, as it is when the disk is full: those before are undone too.
     AllUndone(StoreError),
@@ -341,14 +368,20 @@ enum Isolated {
 
 async fn isolated(line: &mut Line, queued: &mut Queued) -> Isolated {
     let mut races = 0;
-    loop {
+    let offer = loop {
         if let Err(error) = line.execute("savepoint job").await {
             line.note(&error);
             return Isolated::AllUndone(error);
         }
         let alone = std::slice::from_mut(&mut *queued);
-        let Err(error) = work::run(&mut line.connection, &line.context, alone).await else {
-            break;
+        let run = async {
+            let mut offer = line.handing.offer()?;
+            work::run(&mut line.connection, &line.context, alone, &mut offer).await?;
+            Ok(offer)
+        };
+        let error = match run.await {
+            Ok(done) => break done,
+            Err(error) => error,
         };
         let fault = line.note(&error);
         if line.lost || line.execute("rollback to job").await.is_err() || line.execute("release job").await.is_err() {
@@ -359,9 +392,9 @@ async fn isolated(line: &mut Line, queued: &mut Queued) -> Isolated {
         if fault != Fault::Raced || races == RACES_MAX {
             return Isolated::Undone(error);
         }
-    }
+    };
     match line.execute("release job").await {
-        Ok(()) => Isolated::Good,
+        Ok(()) => Isolated::Good(offer),
         Err(error) => {
             line.note(&error);
             Isolated::AllUndone(error)

@@ -7,6 +7,8 @@ use tokio::sync::oneshot;
 use super::super::Context;
 use super::super::accept::{self, Taken};
 use super::super::commit::{self, Learnt};
+use super::super::handing::Offer;
+use super::super::known::Waits;
 use super::Queued;
 use crate::StoreError;
 use crate::intake::Accepted;
@@ -16,23 +18,31 @@ use crate::sql::Connection;
 pub(super) enum Work {
     /// A hook to be stored.
     Take(Grouped<Taken, Accepted>),
-    /// What a worker learnt. Tells whether its lane was given back with more to do.
-    Learn(Grouped<Learnt, bool>),
+    /// What a worker learnt. Tells what waits in its lane, if it was given back with more to do.
+    Learn(Grouped<Learnt, Option<Waits>>),
     /// Whatever happens seldom.
     Other(Box<dyn Job>),
 }
 
 /// Runs all of them. Those of one group were asked for at the same time, so none needs to see what another did, and
 /// those of one kind run together.
-pub(super) async fn run(tx: &mut Connection, context: &Context, batch: &mut [Queued]) -> Result<(), StoreError> {
+pub(super) async fn run(
+    tx: &mut Connection,
+    context: &Context,
+    batch: &mut [Queued],
+    offer: &mut Offer,
+) -> Result<(), StoreError> {
     let taken: Vec<&Taken> = batch.iter().filter_map(|queued| queued.work.taken()).collect();
-    let mut accepted = accept::receipts(tx, context, &taken).await?.into_iter();
+    let mut accepted = accept::receipts(tx, context, &taken, offer).await?.into_iter();
     let learnt: Vec<&Learnt> = batch.iter().filter_map(|queued| queued.work.learnt()).collect();
     let ready = commit::learn(tx, context, &learnt).await?;
     for queued in batch {
         match &mut queued.work {
             Work::Take(take) => take.output = accepted.next(),
-            Work::Learn(learn) => learn.output = Some(learn.input.frees && ready.contains(&learn.input.claim.lane)),
+            Work::Learn(learn) => {
+                let waits = ready.get(&learn.input.claim.lane).copied();
+                learn.output = Some(waits.filter(|_| learn.input.frees));
+            }
             Work::Other(job) => job.attempt(tx).await?,
         }
         reach(Point::JobRun).await;
@@ -57,7 +67,7 @@ impl Work {
 
     /// Whether a lane was given back that others may take on with.
     pub(super) fn leaves_work(&self) -> bool {
-        matches!(self, Self::Learn(learn) if learn.output == Some(true))
+        matches!(self, Self::Learn(learn) if learn.output.flatten().is_some())
     }
 
     /// On disk: the result of the last attempt goes out.
