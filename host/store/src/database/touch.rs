@@ -40,27 +40,24 @@ pub(super) async fn lock<'a>(tx: &mut Connection, touches: impl Iterator<Item = 
             }
         }
     }
-    if !values.is_empty() {
-        let known: Vec<i64> = sql(r"select alias.identity_id
-              from unnest($1, $2, $3) as asked (channel_id, kind, value)
-              join alias on alias.channel_id = asked.channel_id and alias.kind = asked.kind
-                        and alias.value = asked.value")
-        .bind(Ids(channels))
-        .bind(Ids(kinds))
-        .bind(Keys(values))
-        .scalars(&mut *tx)
-        .await?;
-        locks.extend(known.into_iter().map(|known| number("identity", &[known], b"")));
+    if values.is_empty() && locks.is_empty() {
+        return Ok(());
     }
-    locks.sort_unstable();
-    locks.dedup();
-    if !locks.is_empty() {
-        // The list is walked in its order.
-        sql("select count(pg_advisory_xact_lock(value)) from json_each($1)")
-            .bind(Ids(locks))
-            .fetch_all(tx)
-            .await?;
-    }
+    // The list is walked in its order, which `offset` keeps before the locks.
+    sql(r"select count(pg_advisory_xact_lock(number))
+          from (select number from unnest($1) as things (number)
+                union
+                select alias.identity_id
+                from unnest($2, $3, $4) as asked (channel_id, kind, value)
+                join alias on alias.channel_id = asked.channel_id and alias.kind = asked.kind
+                          and alias.value = asked.value
+                order by number offset 0) as touched")
+    .bind(Ids(locks))
+    .bind(Ids(channels))
+    .bind(Ids(kinds))
+    .bind(Keys(values))
+    .fetch_all(tx)
+    .await?;
     Ok(())
 }
 
@@ -80,8 +77,9 @@ fn number(kind: &str, numbers: &[i64], name: &[u8]) -> i64 {
     i64::from_be_bytes(first)
 }
 
+/// Its id is its number, so that the server finds it by an alias. Ids rise with time and those of others are hashes.
 pub(super) fn identity(identity: IdentityId) -> Touch {
-    touch("identity", &[identity.0], b"")
+    Touch::Thing(identity.0)
 }
 
 fn alias(channel: ChannelId, alias: &Alias) -> Touch {

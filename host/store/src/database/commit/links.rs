@@ -1,14 +1,12 @@
 //! What people, contacts, conversations and parts have to do with each other.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use crate::sql::{Connection, Given, over, sql};
 use mantle_model::clock::Time;
 use mantle_model::ids::IdentityId;
 use mantle_model::inbound::Reach;
 
 use super::super::identities;
-use super::super::rows::{Of, bytes, day, id_list, reach_number};
+use super::super::rows::{Of, bytes, day, reach_number};
 use super::Place;
 use crate::people::{ContactLink, ThreadLink};
 use crate::{Conflict, StoreError};
@@ -33,6 +31,9 @@ pub(super) async fn link_contacts(tx: &mut Connection, links: &[&ContactLink]) -
 /// A conversation never moves from one person to another: two who said the same in the same second, one of them with a
 /// lost answer, would else share one.
 pub(super) async fn link_threads(tx: &mut Connection, links: &[&ThreadLink]) -> Result<(), StoreError> {
+    if tx.is_postgres() && linked_at_once(tx, links).await? {
+        return Ok(());
+    }
     let identities = present_or_missing(tx, links.iter().map(|link| link.identity)).await?;
     let given = Given::rows(links.len())
         .ints(links.iter().map(|link| link.workspace.0))
@@ -83,6 +84,44 @@ pub(super) async fn link_threads(tx: &mut Connection, links: &[&ThreadLink]) -> 
     Ok(())
 }
 
+/// The same in one trip to a server. False where somebody is not there or a conversation is another's: what had been
+/// written of the others is written again.
+async fn linked_at_once(tx: &mut Connection, links: &[&ThreadLink]) -> Result<bool, StoreError> {
+    if links.is_empty() {
+        return Ok(true);
+    }
+    let given = Given::rows(links.len())
+        .ints(links.iter().map(|link| link.workspace.0))
+        .bytes(links.iter().map(|link| link.conversation.as_bytes()))
+        .ints(links.iter().map(|link| link.identity.0))
+        .ints(links.iter().map(|link| link.opened_at.unix_ms()))
+        .ints(links.iter().map(|link| link.last_part_at.unix_ms()))
+        .ints(links.iter().map(|link| i64::from(link.parts)));
+    let linked: i64 = over(
+        r"with given (workspace_id, conversation, identity_id, opened_at, last_part_at, parts) as ({rows}),
+               linked as (
+                   insert into thread (workspace_id, conversation, identity_id, opened_at, last_part_at, parts)
+                   select given.workspace_id, given.conversation, coalesce(identity.joined_into, identity.id),
+                          given.opened_at, given.last_part_at, given.parts
+                   from given join identity on identity.id = given.identity_id
+                   on conflict (workspace_id, conversation) do update
+                   set opened_at = excluded.opened_at, last_part_at = excluded.last_part_at, parts = excluded.parts
+                   where thread.identity_id = excluded.identity_id
+                   returning workspace_id, conversation, identity_id),
+               present as (
+                   update identity set thread_workspace = linked.workspace_id, thread_conversation = linked.conversation
+                   from linked
+                   where identity.id = linked.identity_id
+                     and (identity.thread_workspace is distinct from linked.workspace_id
+                       or identity.thread_conversation is distinct from linked.conversation))
+          select count(*) from linked",
+        given,
+    )
+    .scalar(tx)
+    .await?;
+    Ok(usize::try_from(linked).is_ok_and(|linked| linked == links.len()))
+}
+
 /// Whoever the identities are now, in their order.
 async fn present_or_missing(
     tx: &mut Connection,
@@ -97,32 +136,17 @@ async fn present_or_missing(
         .ok_or(StoreError::NotFound("identity"))
 }
 
+/// A channel that is not there has no workspace, which the row must have.
 pub(super) async fn own_parts(tx: &mut Connection, parts: &[(Place, &str)], now: Time) -> Result<(), StoreError> {
-    if parts.is_empty() {
-        return Ok(());
-    }
-    let channels: BTreeSet<i64> = parts.iter().map(|(place, _)| place.channel.0).collect();
-    let rows = sql("select id, workspace_id from channel where id in (select value from json_each($1))")
-        .bind(id_list(channels))
-        .fetch_all(&mut *tx)
-        .await?;
-    let mut workspaces: BTreeMap<i64, i64> = BTreeMap::new();
-    for row in &rows {
-        let row = Of { table: "channel", row };
-        workspaces.insert(row.int("id")?, row.int("workspace_id")?);
-    }
-    let of = |place: &Place| {
-        let workspace = workspaces.get(&place.channel.0).copied();
-        workspace.ok_or(StoreError::NotFound("channel"))
-    };
-    let workspaces: Vec<i64> = parts.iter().map(|(place, _)| of(place)).collect::<Result<_, _>>()?;
     let given = Given::rows(parts.len())
-        .ints(workspaces)
+        .ints(parts.iter().map(|(place, _)| place.channel.0))
         .bytes(parts.iter().map(|(_, part)| part.as_bytes()))
         .ints(parts.iter().map(|_| day(now)));
     over(
-        r"with given (workspace_id, part, day) as ({rows})
-          insert into own_part (workspace_id, part, day) select workspace_id, part, day from given where true
+        r"with given (channel_id, part, day) as ({rows})
+          insert into own_part (workspace_id, part, day)
+          select channel.workspace_id, given.part, given.day
+          from given left join channel on channel.id = given.channel_id where true
           on conflict (workspace_id, part) do nothing",
         given,
     )
