@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::OpenFlags;
+use rusqlite::config::DbConfig;
 use rusqlite::types::Value as Stored;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -51,6 +52,8 @@ impl Sqlite {
         let connection = rusqlite::Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.busy_timeout(busy_wait)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+        // Otherwise a statement whose plan could depend on a value is prepared anew for every value.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         Ok(Self(connection))
     }
 
@@ -103,17 +106,19 @@ impl Sqlite {
     ) -> Result<Vec<SqliteRow>, StoreError> {
         let mut prepared = self.0.prepare_cached(text)?;
         bind(&mut prepared)?;
-        let columns: Arc<[String]> = prepared.column_names().into_iter().map(str::to_owned).collect();
-        let mut found = Vec::new();
+        let width = prepared.column_count();
+        let mut found: Vec<SqliteRow> = Vec::new();
         let mut rows = prepared.raw_query();
         while let Some(row) = rows.next()? {
-            let values = (0..columns.len())
-                .map(|place| row.get(place))
-                .collect::<Result<_, _>>()?;
-            found.push(SqliteRow {
-                columns: Arc::clone(&columns),
-                values,
-            });
+            let columns = match found.first() {
+                Some(first) => Arc::clone(&first.columns),
+                None => {
+                    let names = row.as_ref().column_names();
+                    names.into_iter().map(str::to_owned).collect()
+                }
+            };
+            let values = (0..width).map(|place| row.get(place)).collect::<Result<_, _>>()?;
+            found.push(SqliteRow { columns, values });
         }
         Ok(found)
     }
