@@ -224,6 +224,7 @@ impl Opened {
         open::check_version(&mut connection).await?;
         open::check_whole(&mut connection, path).await?;
         schema::bring_sqlite_up_to_date(&mut connection, path).await?;
+        open::serve_groups(&mut connection).await?;
         Ok(connection)
     }
 

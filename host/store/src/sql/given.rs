@@ -82,8 +82,11 @@ type Texts = HashMap<(&'static str, usize, usize, usize), Arc<str>>;
 static TEXTS: LazyLock<Mutex<Texts>> = LazyLock::new(Mutex::default);
 
 const ROWS: &str = "{rows}";
+const INSERT: &str = "insert into ";
+const UPDATE: &str = "update ";
 
-/// The text with the rows of a run written out.
+/// The text with the rows of a run written out. A write that fails leaves what it has done: whoever runs a group undoes
+/// all of the job or of the group, and SQLite need not copy each page aside before the statement changes it.
 pub(super) fn written_out(text: &'static str, before: usize, columns: usize, rows: usize) -> Arc<str> {
     filled(text, (before, columns, rows), || {
         let row = |row: usize| {
@@ -93,8 +96,17 @@ pub(super) fn written_out(text: &'static str, before: usize, columns: usize, row
             format!("({})", places.join(","))
         };
         let rows = (0..rows).map(row).collect::<Vec<_>>().join(",");
-        positional(text).replace(ROWS, &format!("values {rows}"))
+        unguarded(&positional(text)).replace(ROWS, &format!("values {rows}"))
     })
+}
+
+fn unguarded(text: &str) -> String {
+    let (plain, unguarded) = if text.contains(INSERT) {
+        (INSERT, "insert or fail into ")
+    } else {
+        (UPDATE, "update or fail ")
+    };
+    text.replacen(plain, unguarded, 1)
 }
 
 /// The text with the rows as arrays.
@@ -134,6 +146,19 @@ mod tests {
             }
             assert_eq!(next, len);
         }
+    }
+
+    #[test]
+    fn a_write_is_not_undone_by_itself() {
+        let check = |text, expected| assert_eq!(&*written_out(text, 0, 1, 1), expected);
+        check(
+            "with given (a) as ({rows}) insert into t (a) select a from given where true on conflict (a) do update set b = 1",
+            "with given (a) as (values (?1)) insert or fail into t (a) select a from given where true on conflict (a) do update set b = 1",
+        );
+        check(
+            "with given (a) as ({rows}) update t set b = 1 from given where t.a = given.a",
+            "with given (a) as (values (?1)) update or fail t set b = 1 from given where t.a = given.a",
+        );
     }
 
     #[test]
