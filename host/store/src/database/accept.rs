@@ -1,26 +1,26 @@
 //! Receipts and events inside the writer's transaction: dedupe, identity, lane, event.
 
+mod joining;
+
 use std::collections::{BTreeMap, HashMap};
 
-use crate::sql::{Connection, Given, over, over_either, sql};
-use mantle_model::clock::Time;
+use crate::sql::{Connection, Given, over, sql};
 use mantle_model::ids::{IdentityId, LaneId, MessageId, ReceiptId};
-use sha2::{Digest, Sha256};
 
+use self::joining::{Joining, join_lanes};
 use super::Context;
-use super::handing::{Offer, Standing};
+use super::handing::Offer;
 use super::identities::{self, Sender};
-use super::known::Waits;
-use super::lanes::{EVENTS_PER_CLAIM, events_of_a_claim};
-use super::rows::{Of, bytes, day, direction_number, to_int};
+use super::rows::{Of, direction_number, to_int};
 use crate::StoreError;
 use crate::intake::{AHEAD, Accepted, AcceptedEvent, LaneKey, NewEvent, NewReceipt, Origin, ReceiptState};
-use crate::lanes::{Claim, ClaimedLane, StoredEvent};
 
-/// A hook on its way in: the receipt, its headers sealed already, and what was made of it.
+/// A hook on its way in: the receipt, its headers sealed already, and what was made of it. All that needs no database
+/// is done by whoever gives it, since all wait for the writer.
 pub(super) struct Taken {
     pub receipt: NewReceipt,
     pub headers: Vec<u8>,
+    pub body_sha256: [u8; 32],
     pub events: Vec<NewEvent>,
 }
 
@@ -41,7 +41,7 @@ pub(super) async fn receipts(
     let mut kept = Vec::with_capacity(taken.len());
     for taken in taken {
         let events: Vec<AcceptedEvent> = events.by_ref().take(taken.events.len()).collect();
-        let known = known_receipt(tx, &taken.receipt, &events).await?;
+        let known = known_receipt(tx, taken, &events).await?;
         if known.is_none() {
             kept.push(*taken);
         }
@@ -57,12 +57,12 @@ pub(super) async fn receipts(
 /// The earlier receipt that stands for this one, if there is one. Most bring something new, and nothing is asked.
 async fn known_receipt(
     tx: &mut Connection,
-    receipt: &NewReceipt,
+    taken: &Taken,
     events: &[AcceptedEvent],
 ) -> Result<Option<ReceiptId>, StoreError> {
-    if receipt.state != ReceiptState::Parsed {
+    if taken.receipt.state != ReceiptState::Parsed {
         // A sender that comes again and again with what cannot be read does not fill the disk.
-        return unread_twin(tx, receipt).await;
+        return unread_twin(tx, taken).await;
     }
     match only_duplicates(events) {
         Some(first) => receipt_of(tx, first).await,
@@ -91,7 +91,8 @@ async fn receipt_of(tx: &mut Connection, message: MessageId) -> Result<Option<Re
 }
 
 /// Counts the delivery with an unread receipt of the same body, if there is one.
-async fn unread_twin(tx: &mut Connection, receipt: &NewReceipt) -> Result<Option<ReceiptId>, StoreError> {
+async fn unread_twin(tx: &mut Connection, taken: &Taken) -> Result<Option<ReceiptId>, StoreError> {
+    let receipt = &taken.receipt;
     let (channel, workspace) = origin_columns(receipt.origin);
     let twin: Option<i64> = sql(r"update receipt set deliveries = deliveries + 1
           where id = (select id from receipt
@@ -99,17 +100,13 @@ async fn unread_twin(tx: &mut Connection, receipt: &NewReceipt) -> Result<Option
                         and channel_id is not distinct from $3 and workspace_id is not distinct from $4
                       order by id limit 1)
           returning id")
-    .bind(body_hash(receipt))
+    .bind(taken.body_sha256.as_slice())
     .bind(receipt.hook.path_and_query.as_bytes())
     .bind(channel)
     .bind(workspace)
     .scalar_optional(tx)
     .await?;
     Ok(twin.map(ReceiptId))
-}
-
-fn body_hash(receipt: &NewReceipt) -> Vec<u8> {
-    Sha256::digest(&receipt.hook.body).to_vec()
 }
 
 fn origin_columns(origin: Origin) -> (Option<i64>, Option<i64>) {
@@ -130,7 +127,6 @@ pub(super) fn state_columns(state: &ReceiptState) -> (i64, Option<&[u8]>, Option
 
 async fn insert_receipts(tx: &mut Connection, taken: &[&Taken]) -> Result<(), StoreError> {
     let receipts = || taken.iter().map(|taken| &taken.receipt);
-    let hashes: Vec<Vec<u8>> = receipts().map(body_hash).collect();
     let origins = || receipts().map(|receipt| origin_columns(receipt.origin));
     let states = || receipts().map(|receipt| state_columns(&receipt.state));
     let given = Given::rows(taken.len())
@@ -141,7 +137,7 @@ async fn insert_receipts(tx: &mut Connection, taken: &[&Taken]) -> Result<(), St
         .bytes(receipts().map(|receipt| receipt.hook.path_and_query.as_bytes()))
         .bytes(taken.iter().map(|taken| taken.headers.as_slice()))
         .bytes(receipts().map(|receipt| receipt.hook.body.as_slice()))
-        .bytes(hashes.iter().map(Vec::as_slice))
+        .bytes(taken.iter().map(|taken| taken.body_sha256.as_slice()))
         .ints(receipts().map(|receipt| receipt.hook.received_at.unix_ms()))
         .ints(states().map(|state| state.0))
         .bytes(states().map(|state| state.1))
@@ -383,222 +379,4 @@ pub(super) fn message_id(row: Of<'_>) -> Result<MessageId, StoreError> {
         lane: LaneId(row.int("lane_id")?),
         seq: row.int("seq")?,
     })
-}
-
-/// A new event on its way into its lane.
-struct Joining<'a> {
-    arriving: Arriving<'a>,
-    key: &'a str,
-    identity: Option<IdentityId>,
-    deliveries: i64,
-}
-
-/// Takes the next places in the lanes and puts the events there.
-async fn join_lanes(
-    tx: &mut Connection,
-    context: &Context,
-    joining: &[Joining<'_>],
-    offer: Option<&mut Offer>,
-) -> Result<Vec<MessageId>, StoreError> {
-    let now = context.now();
-    let messages = take_places(tx, context, joining, (now, offer)).await?;
-    let (now, today) = (now.unix_ms(), day(now));
-    let events = || joining.iter().map(|joining| joining.arriving.event);
-    let lanes = || messages.iter().map(|message| message.lane.0);
-    let places = || messages.iter().map(|message| message.seq);
-    let channels = || events().map(|event| event.channel.0);
-    let keys = || events().map(|event| event.key.as_bytes());
-    let given = Given::rows(joining.len())
-        .ints(channels())
-        .ints(events().map(|event| direction_number(event.direction)))
-        .bytes(keys())
-        .ints(lanes())
-        .ints(places())
-        .ints(joining.iter().map(|_| today))
-        .ints(joining.iter().map(|joining| joining.deliveries));
-    over(
-        r"with given (channel_id, direction, key, lane_id, seq, day, deliveries) as ({rows})
-          insert into dedupe (channel_id, direction, key, lane_id, seq, day, deliveries)
-          select channel_id, direction, key, lane_id, seq, day, deliveries from given",
-        given,
-    )
-    .execute(&mut *tx)
-    .await?;
-    let given = Given::rows(joining.len())
-        .ints(lanes())
-        .ints(places())
-        .ints(channels())
-        .ints(joining.iter().map(|joining| joining.arriving.receipt.map(|id| id.0)))
-        .texts(events().map(|event| event.kind))
-        .bytes(keys())
-        .bytes(events().map(|event| bytes(event.remote_id.as_deref())))
-        .ints(events().map(|event| event.at.unix_ms()))
-        .ints(joining.iter().map(|_| now))
-        .ints(events().map(|event| event.not_before.map(Time::unix_ms)))
-        .bytes(events().map(|event| event.payload.as_slice()));
-    over(
-        r"with given (lane_id, seq, channel_id, receipt_id, kind, key, remote_id, at, accepted_at, not_before,
-                      payload) as ({rows})
-          insert into event (lane_id, seq, channel_id, receipt_id, kind, key, remote_id, at, accepted_at, not_before,
-                             payload)
-          select lane_id, seq, channel_id, receipt_id, kind, key, remote_id, at, accepted_at, not_before, payload
-          from given",
-        given,
-    )
-    .execute(tx)
-    .await?;
-    Ok(messages)
-}
-
-/// A lane that events join, and where they stand among those of the group.
-struct Lane<'a> {
-    first: &'a Joining<'a>,
-    joining: Vec<usize>,
-}
-
-/// A time that is set already stays: a lane being worked or put off is not made ready by an arrival, so an arrival
-/// never brings a second worker.
-async fn take_places(
-    tx: &mut Connection,
-    context: &Context,
-    joining: &[Joining<'_>],
-    (now, mut offer): (Time, Option<&mut Offer>),
-) -> Result<Vec<MessageId>, StoreError> {
-    let mut lanes: BTreeMap<(i64, i64, &str), Lane<'_>> = BTreeMap::new();
-    for (place, joins) in joining.iter().enumerate() {
-        let event = joins.arriving.event;
-        let lane = lanes
-            .entry((event.channel.0, direction_number(event.direction), joins.key))
-            .or_insert_with(|| Lane {
-                first: joins,
-                joining: Vec::new(),
-            });
-        lane.joining.push(place);
-    }
-    let ready_at = |lane: &Lane<'_>| lane.first.arriving.event.not_before.unwrap_or(now).max(now);
-    let mut wanted = |lane: &Lane<'_>| {
-        let channel = lane.first.arriving.event.channel;
-        let fits = lane.joining.len() <= EVENTS_PER_CLAIM;
-        fits && offer
-            .as_mut()
-            .is_some_and(|offer| offer.wants(channel, (ready_at(lane), now)))
-    };
-    let wanted: Vec<bool> = lanes.values().map(&mut wanted).collect();
-    let given = Given::rows(lanes.len())
-        .ints(lanes.values().map(|_| context.next_id()))
-        .ints(lanes.keys().map(|key| key.0))
-        .ints(lanes.keys().map(|key| key.1))
-        .bytes(lanes.keys().map(|key| key.2.as_bytes()))
-        .ints(
-            lanes
-                .values()
-                .map(|lane| lane.first.identity.map(|identity| identity.0)),
-        )
-        .ints(lanes.values().map(|lane| to_int(lane.joining.len())))
-        .ints(lanes.values().map(|lane| ready_at(lane).unix_ms()))
-        .ints(lanes.values().map(|_| now.unix_ms()))
-        .ints(wanted.iter().map(|wanted| i64::from(*wanted)));
-    let (token, owner) = offer.as_ref().map_or((0, None), |offer| (offer.token, offer.owner));
-    let rows = over_either(
-        r"with given (id, channel_id, direction, key, identity_id, events, ready_at, last_at, wanted) as ({rows})
-          insert into lane (id, channel_id, direction, key, identity_id, tail, ready_at, last_at)
-          select id, channel_id, direction, key, identity_id, events, ready_at, last_at
-          from given where true
-          on conflict (channel_id, direction, key) do update
-          set tail = lane.tail + excluded.tail, ready_at = coalesce(lane.ready_at, excluded.ready_at),
-              last_at = excluded.last_at
-          returning id, channel_id, direction, key, tail, head, ready_at, tries, 0 as standing",
-        r"with given (id, channel_id, direction, key, identity_id, events, ready_at, last_at, wanted) as ({rows})
-          insert into lane (id, channel_id, direction, key, identity_id, tail, ready_at, last_at, claim, owner)
-          select id, channel_id, direction, key, identity_id, events, ready_at, last_at,
-                 case when wanted = 1 then $1::bytea end, case when wanted = 1 then $2::bigint end
-          from given
-          on conflict (channel_id, direction, key) do update
-          set tail = lane.tail + excluded.tail, ready_at = coalesce(lane.ready_at, excluded.ready_at),
-              last_at = excluded.last_at,
-              claim = case when lane.claim is null and lane.head = lane.tail then excluded.claim else lane.claim end,
-              owner = case when lane.claim is null and lane.head = lane.tail then excluded.owner else lane.owner end
-          returning id, channel_id, direction, key, tail, head, ready_at, tries,
-                    (case when claim is null then 0 when claim = $1 then 1 else 2 end)::bigint as standing",
-        given,
-    )
-    .bind(token.to_be_bytes().to_vec())
-    .bind(owner)
-    .fetch_all(tx)
-    .await?;
-    let wanted: Vec<bool> = wanted;
-    let wants: BTreeMap<(i64, i64, &str), bool> = lanes.keys().copied().zip(wanted).collect();
-    let mut messages = vec![None; joining.len()];
-    for row in &rows {
-        let row = Of { table: "lane", row };
-        let key = row.text("key")?;
-        let place = (row.int("channel_id")?, row.int("direction")?, key.as_str());
-        let (Some(lane), id, tail) = (lanes.get(&place), LaneId(row.int("id")?), row.int("tail")?) else {
-            return Err(row.wrong("key"));
-        };
-        for (behind, place) in lane.joining.iter().rev().enumerate() {
-            messages[*place] = Some(MessageId {
-                lane: id,
-                seq: tail - to_int(behind),
-            });
-        }
-        let Some(offer) = offer.as_deref_mut() else { continue };
-        let waiting = tail - row.int("head")?;
-        let was_at_rest = waiting == to_int(lane.joining.len());
-        let waits = Waits {
-            channel: lane.first.arriving.event.channel,
-            lane: id,
-            since: row.time_opt("ready_at")?.unwrap_or(now),
-            events: events_of_a_claim(waiting),
-        };
-        let standing = match row.int("standing")? {
-            // In memory alone, where rows do not say it.
-            0 if offer.owner.is_none() && was_at_rest && wants.get(&place) == Some(&true) => Standing::Ours,
-            0 if waits.since > now || row.count("tries")? > 0 => Standing::Put,
-            0 => Standing::Free,
-            1 => Standing::Ours,
-            _ => Standing::Held,
-        };
-        if standing == Standing::Ours {
-            offer.hand(handed(offer.claim(id), lane, joining, (tail, now)));
-        } else {
-            offer.leave(waits, standing);
-        }
-    }
-    messages
-        .into_iter()
-        .collect::<Option<Vec<_>>>()
-        .ok_or(StoreError::NotFound("lane that was just joined"))
-}
-
-/// The lane with all that stands in it.
-fn handed(claim: Claim, lane: &Lane<'_>, joining: &[Joining<'_>], (tail, now): (i64, Time)) -> ClaimedLane {
-    let first = lane.first.arriving.event;
-    let event = |(place, seq): (&usize, i64)| {
-        let arriving = joining[*place].arriving;
-        StoredEvent {
-            id: MessageId { lane: claim.lane, seq },
-            receipt: arriving.receipt,
-            kind: arriving.event.kind.to_owned(),
-            key: arriving.event.key.clone(),
-            remote_id: arriving.event.remote_id.clone(),
-            at: arriving.event.at,
-            accepted_at: now,
-            payload: arriving.event.payload.clone(),
-            attempt_no: 0,
-            effects: Vec::new(),
-        }
-    };
-    let first_seq = tail + 1 - to_int(lane.joining.len());
-    ClaimedLane {
-        claim,
-        channel: first.channel,
-        direction: first.direction,
-        identity: lane.first.identity,
-        key: lane.first.key.to_owned(),
-        tries: 0,
-        failing_since: None,
-        person: None,
-        events: lane.joining.iter().zip(first_seq..).map(event).collect(),
-    }
 }

@@ -8,6 +8,7 @@ use mantle_model::clock::Time;
 use mantle_model::hook::Hook;
 use mantle_model::ids::{ChannelId, ReceiptId, WorkspaceId};
 use mantle_model::secret::Secret;
+use sha2::{Digest, Sha256};
 
 use super::accept::{Arriving, Taken};
 use super::rows::Of;
@@ -40,6 +41,7 @@ impl Intake for SqlStore {
             .weighing(receipt.hook.body.len() + ROW_BYTES + weight(&events));
         let taken = Taken {
             headers: seal_headers(&self.key, &receipt)?,
+            body_sha256: Sha256::digest(&receipt.hook.body).into(),
             receipt,
             events,
         };

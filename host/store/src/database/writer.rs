@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::group::Line;
 pub(super) use self::group::{Database, Server};
-use self::work::{Grouped, Task, Waiting, Work};
+use self::work::{Answer, Grouped, Task, Waiting, Work};
 use super::Context;
 use super::accept::Taken;
 use super::claims::Claims;
@@ -197,7 +197,7 @@ impl Writer {
             waiting,
         }));
         self.queue(terms, work)?;
-        answered.await.map_err(|_| closed())?
+        given_back(answered.await)
     }
 
     /// Stores a hook in the next group, together with the others of it.
@@ -205,7 +205,7 @@ impl Writer {
         // Who is to work its events is told with the group.
         let (waiting, answered) = Waiting::new(|_| ());
         self.queue(terms, Work::Take(Grouped::new(taken, waiting)))?;
-        answered.await.map_err(|_| closed())?
+        given_back(answered.await)
     }
 
     /// Writes down what a worker learnt in the next group, together with the others of it.
@@ -216,7 +216,7 @@ impl Writer {
     {
         let (waiting, answered) = Waiting::new(committed);
         self.queue(terms, Work::Learn(Grouped::new(learnt, waiting)))?;
-        answered.await.map_err(|_| closed())?
+        given_back(answered.await)
     }
 
     fn queue(&self, terms: Terms, work: Work) -> Result<(), StoreError> {
@@ -252,6 +252,11 @@ impl Drop for Writer {
 
 fn busy(why: &str) -> StoreError {
     StoreError::Busy(why.to_owned())
+}
+
+/// Lets go of what the job was made of, here and not on the writer's thread.
+fn given_back<T, I>(answer: Result<Answer<T, I>, oneshot::error::RecvError>) -> Result<T, StoreError> {
+    answer.map_err(|_| closed())?.map(|(output, _)| output)
 }
 
 fn closed() -> StoreError {
@@ -341,7 +346,7 @@ async fn run(mut line: Line, mut jobs: mpsc::Receiver<Queued>) {
 
 /// Everything queued, up to the bounds; what waited too long is answered here.
 fn gather(first: Queued, jobs: &mut mpsc::Receiver<Queued>) -> Vec<Queued> {
-    let mut batch = Vec::new();
+    let mut batch = Vec::with_capacity(BATCH_JOBS_MAX.min(jobs.len() + 1));
     let mut bytes = 0;
     let mut next = Some(first);
     while let Some(mut queued) = next {

@@ -185,7 +185,7 @@ impl Line {
 
     /// The group is on disk. The other hosts are told that lanes may be ready: not in the transaction, since notifications
     /// take all commits of the database one after the other, and one that is lost costs the time until the next look.
-    fn committed(&self, batch: &mut [Queued], offer: Offer) {
+    fn committed(&self, batch: Vec<Queued>, offer: Offer) {
         let mut left = self.handing.committed(offer);
         let wakes = batch.iter().any(|queued| queued.wakes);
         for queued in batch {
@@ -256,7 +256,7 @@ async fn run(line: &mut Line, mut batch: Vec<Queued>) {
         match together(line, &mut batch).await {
             Together::Committed(offer, sync) => {
                 line.watched.tell(batch.len(), begun.elapsed(), sync);
-                return line.committed(&mut batch, offer);
+                return line.committed(batch, offer);
             }
             // Doing it again could do it twice where a job is not keyed; who asked knows whether it may be repeated.
             Together::Unknown(offer, error) => {
@@ -344,7 +344,7 @@ async fn one_by_one(line: &mut Line, batch: Vec<Queued>) {
     }
     match line.execute("commit").await {
         Ok(()) => {
-            line.committed(&mut good, all);
+            line.committed(good, all);
             for (mut queued, error) in refused {
                 queued.work.refuse(understood(error));
             }

@@ -71,10 +71,10 @@ impl Work {
     }
 
     /// On disk: the result of the last attempt goes out.
-    pub(super) fn committed(&mut self) {
+    pub(super) fn committed(self) {
         match self {
-            Self::Take(take) => take.waiting.committed(take.output.take()),
-            Self::Learn(learn) => learn.waiting.committed(learn.output.take()),
+            Self::Take(take) => take.waiting.committed(take.output, take.input),
+            Self::Learn(learn) => learn.waiting.committed(learn.output, learn.input),
             Self::Other(job) => job.committed(),
         }
     }
@@ -92,11 +92,11 @@ impl Work {
 pub(super) struct Grouped<I, T> {
     input: I,
     output: Option<T>,
-    waiting: Waiting<T>,
+    waiting: Waiting<T, I>,
 }
 
 impl<I, T> Grouped<I, T> {
-    pub(super) fn new(input: I, waiting: Waiting<T>) -> Self {
+    pub(super) fn new(input: I, waiting: Waiting<T, I>) -> Self {
         Self {
             input,
             output: None,
@@ -108,14 +108,18 @@ impl<I, T> Grouped<I, T> {
 /// What follows from a result.
 type Follows<T> = Box<dyn FnOnce(&T) + Send>;
 
+/// A result, and what it was made of: whoever gave that takes it back, since letting go of it costs the writer, for
+/// which all wait, more than it costs them.
+pub(super) type Answer<T, I> = Result<(T, I), StoreError>;
+
 /// Who waits for a result, and what follows from it whether or not they still do.
-pub(super) struct Waiting<T> {
+pub(super) struct Waiting<T, I = ()> {
     committed: Option<Follows<T>>,
-    answer: Option<oneshot::Sender<Result<T, StoreError>>>,
+    answer: Option<oneshot::Sender<Answer<T, I>>>,
 }
 
-impl<T> Waiting<T> {
-    pub(super) fn new(committed: impl FnOnce(&T) + Send + 'static) -> (Self, oneshot::Receiver<Result<T, StoreError>>) {
+impl<T, I> Waiting<T, I> {
+    pub(super) fn new(committed: impl FnOnce(&T) + Send + 'static) -> (Self, oneshot::Receiver<Answer<T, I>>) {
         let (answer, answered) = oneshot::channel();
         let waiting = Self {
             committed: Some(Box::new(committed)),
@@ -124,14 +128,14 @@ impl<T> Waiting<T> {
         (waiting, answered)
     }
 
-    fn committed(&mut self, output: Option<T>) {
+    fn committed(self, output: Option<T>, input: I) {
         let Some(output) = output else { return };
-        if let Some(committed) = self.committed.take() {
+        if let Some(committed) = self.committed {
             committed(&output);
         }
-        if let Some(answer) = self.answer.take() {
+        if let Some(answer) = self.answer {
             // The caller has gone; what it wanted is done.
-            let _ = answer.send(Ok(output));
+            let _ = answer.send(Ok((output, input)));
         }
     }
 
@@ -149,7 +153,7 @@ impl<T> Waiting<T> {
 pub(super) trait Job: Send {
     async fn attempt(&mut self, connection: &mut Connection) -> Result<(), StoreError>;
     /// On disk: the result of the last attempt goes out.
-    fn committed(&mut self);
+    fn committed(self: Box<Self>);
     fn refuse(&mut self, error: StoreError);
 }
 
@@ -171,8 +175,8 @@ where
         Ok(())
     }
 
-    fn committed(&mut self) {
-        self.waiting.committed(self.output.take());
+    fn committed(self: Box<Self>) {
+        self.waiting.committed(self.output, ());
     }
 
     fn refuse(&mut self, error: StoreError) {

@@ -1,0 +1,254 @@
+//! New events on their way into their lanes.
+
+use std::collections::BTreeMap;
+
+use crate::sql::{Connection, Given, over, over_either};
+use mantle_model::clock::Time;
+use mantle_model::ids::{IdentityId, LaneId, MessageId};
+
+use super::super::Context;
+use super::super::handing::{Offer, Standing};
+use super::super::known::Waits;
+use super::super::lanes::{EVENTS_PER_CLAIM, events_of_a_claim};
+use super::super::rows::{Of, bytes, day, direction_number, to_int};
+use super::Arriving;
+use crate::StoreError;
+use crate::lanes::{Claim, ClaimedLane, StoredEvent};
+
+/// A new event on its way into its lane.
+pub(super) struct Joining<'a> {
+    pub arriving: Arriving<'a>,
+    pub key: &'a str,
+    pub identity: Option<IdentityId>,
+    pub deliveries: i64,
+}
+
+/// Takes the next places in the lanes and puts the events there.
+pub(super) async fn join_lanes(
+    tx: &mut Connection,
+    context: &Context,
+    joining: &[Joining<'_>],
+    offer: Option<&mut Offer>,
+) -> Result<Vec<MessageId>, StoreError> {
+    let now = context.now();
+    let messages = take_places(tx, context, joining, (now, offer)).await?;
+    let (now, today) = (now.unix_ms(), day(now));
+    let events = || joining.iter().map(|joining| joining.arriving.event);
+    let lanes = || messages.iter().map(|message| message.lane.0);
+    let places = || messages.iter().map(|message| message.seq);
+    let channels = || events().map(|event| event.channel.0);
+    let keys = || events().map(|event| event.key.as_bytes());
+    let given = Given::rows(joining.len())
+        .ints(channels())
+        .ints(events().map(|event| direction_number(event.direction)))
+        .bytes(keys())
+        .ints(lanes())
+        .ints(places())
+        .ints(joining.iter().map(|_| today))
+        .ints(joining.iter().map(|joining| joining.deliveries));
+    over(
+        r"with given (channel_id, direction, key, lane_id, seq, day, deliveries) as ({rows})
+          insert into dedupe (channel_id, direction, key, lane_id, seq, day, deliveries)
+          select channel_id, direction, key, lane_id, seq, day, deliveries from given",
+        given,
+    )
+    .execute(&mut *tx)
+    .await?;
+    let given = Given::rows(joining.len())
+        .ints(lanes())
+        .ints(places())
+        .ints(channels())
+        .ints(joining.iter().map(|joining| joining.arriving.receipt.map(|id| id.0)))
+        .texts(events().map(|event| event.kind))
+        .bytes(keys())
+        .bytes(events().map(|event| bytes(event.remote_id.as_deref())))
+        .ints(events().map(|event| event.at.unix_ms()))
+        .ints(joining.iter().map(|_| now))
+        .ints(events().map(|event| event.not_before.map(Time::unix_ms)))
+        .bytes(events().map(|event| event.payload.as_slice()));
+    over(
+        r"with given (lane_id, seq, channel_id, receipt_id, kind, key, remote_id, at, accepted_at, not_before,
+                      payload) as ({rows})
+          insert into event (lane_id, seq, channel_id, receipt_id, kind, key, remote_id, at, accepted_at, not_before,
+                             payload)
+          select lane_id, seq, channel_id, receipt_id, kind, key, remote_id, at, accepted_at, not_before, payload
+          from given",
+        given,
+    )
+    .execute(tx)
+    .await?;
+    Ok(messages)
+}
+
+/// A lane that events join, and where they stand among those of the group.
+struct Lane<'a> {
+    first: &'a Joining<'a>,
+    joining: Vec<usize>,
+}
+
+/// A time that is set already stays: a lane being worked or put off is not made ready by an arrival, so an arrival
+/// never brings a second worker.
+async fn take_places(
+    tx: &mut Connection,
+    context: &Context,
+    joining: &[Joining<'_>],
+    (now, mut offer): (Time, Option<&mut Offer>),
+) -> Result<Vec<MessageId>, StoreError> {
+    let mut lanes: BTreeMap<(i64, i64, &str), Lane<'_>> = BTreeMap::new();
+    for (place, joins) in joining.iter().enumerate() {
+        let event = joins.arriving.event;
+        let lane = lanes
+            .entry((event.channel.0, direction_number(event.direction), joins.key))
+            .or_insert_with(|| Lane {
+                first: joins,
+                joining: Vec::new(),
+            });
+        lane.joining.push(place);
+    }
+    let ready_at = |lane: &Lane<'_>| lane.first.arriving.event.not_before.unwrap_or(now).max(now);
+    let mut wanted = |lane: &Lane<'_>| {
+        let channel = lane.first.arriving.event.channel;
+        let fits = lane.joining.len() <= EVENTS_PER_CLAIM;
+        fits && offer
+            .as_mut()
+            .is_some_and(|offer| offer.wants(channel, (ready_at(lane), now)))
+    };
+    let wanted: Vec<bool> = lanes.values().map(&mut wanted).collect();
+    let given = Given::rows(lanes.len())
+        .ints(lanes.values().map(|_| context.next_id()))
+        .ints(lanes.keys().map(|key| key.0))
+        .ints(lanes.keys().map(|key| key.1))
+        .bytes(lanes.keys().map(|key| key.2.as_bytes()))
+        .ints(
+            lanes
+                .values()
+                .map(|lane| lane.first.identity.map(|identity| identity.0)),
+        )
+        .ints(lanes.values().map(|lane| to_int(lane.joining.len())))
+        .ints(lanes.values().map(|lane| ready_at(lane).unix_ms()))
+        .ints(lanes.values().map(|_| now.unix_ms()))
+        .ints(wanted.iter().map(|wanted| i64::from(*wanted)));
+    let (token, owner) = offer.as_ref().map_or((0, None), |offer| (offer.token, offer.owner));
+    // SQLite writes the index anew for a column that is set to what it was: see `make_ready`.
+    let rows = over_either(
+        r"with given (id, channel_id, direction, key, identity_id, events, ready_at, last_at, wanted) as ({rows})
+          insert into lane (id, channel_id, direction, key, identity_id, tail, ready_at, last_at)
+          select id, channel_id, direction, key, identity_id, events, ready_at, last_at
+          from given where true
+          on conflict (channel_id, direction, key) do update
+          set tail = lane.tail + excluded.tail, last_at = excluded.last_at
+          returning id, channel_id, direction, key, tail, head, ready_at, tries, 0 as standing",
+        r"with given (id, channel_id, direction, key, identity_id, events, ready_at, last_at, wanted) as ({rows})
+          insert into lane (id, channel_id, direction, key, identity_id, tail, ready_at, last_at, claim, owner)
+          select id, channel_id, direction, key, identity_id, events, ready_at, last_at,
+                 case when wanted = 1 then $1::bytea end, case when wanted = 1 then $2::bigint end
+          from given
+          on conflict (channel_id, direction, key) do update
+          set tail = lane.tail + excluded.tail, ready_at = coalesce(lane.ready_at, excluded.ready_at),
+              last_at = excluded.last_at,
+              claim = case when lane.claim is null and lane.head = lane.tail then excluded.claim else lane.claim end,
+              owner = case when lane.claim is null and lane.head = lane.tail then excluded.owner else lane.owner end
+          returning id, channel_id, direction, key, tail, head, ready_at, tries,
+                    (case when claim is null then 0 when claim = $1 then 1 else 2 end)::bigint as standing",
+        given,
+    )
+    .bind(token.to_be_bytes().to_vec())
+    .bind(owner)
+    .fetch_all(&mut *tx)
+    .await?;
+    let wants: BTreeMap<(i64, i64, &str), bool> = lanes.keys().copied().zip(wanted).collect();
+    let mut idle = Vec::new();
+    let mut messages = vec![None; joining.len()];
+    for row in &rows {
+        let row = Of { table: "lane", row };
+        let key = row.text("key")?;
+        let place = (row.int("channel_id")?, row.int("direction")?, key.as_str());
+        let (Some(lane), id, tail) = (lanes.get(&place), LaneId(row.int("id")?), row.int("tail")?) else {
+            return Err(row.wrong("key"));
+        };
+        for (behind, place) in lane.joining.iter().rev().enumerate() {
+            messages[*place] = Some(MessageId {
+                lane: id,
+                seq: tail - to_int(behind),
+            });
+        }
+        let since = row.time_opt("ready_at")?;
+        if since.is_none() {
+            idle.push((id, ready_at(lane)));
+        }
+        let Some(offer) = offer.as_deref_mut() else { continue };
+        let waiting = tail - row.int("head")?;
+        let was_at_rest = waiting == to_int(lane.joining.len());
+        let waits = Waits {
+            channel: lane.first.arriving.event.channel,
+            lane: id,
+            since: since.unwrap_or_else(|| ready_at(lane)),
+            events: events_of_a_claim(waiting),
+        };
+        let standing = match row.int("standing")? {
+            // In memory alone, where rows do not say it.
+            0 if offer.owner.is_none() && was_at_rest && wants.get(&place) == Some(&true) => Standing::Ours,
+            0 if waits.since > now || row.count("tries")? > 0 => Standing::Put,
+            0 => Standing::Free,
+            1 => Standing::Ours,
+            _ => Standing::Held,
+        };
+        if standing == Standing::Ours {
+            offer.hand(handed(offer.claim(id), lane, joining, (tail, now)));
+        } else {
+            offer.leave(waits, standing);
+        }
+    }
+    make_ready(tx, &idle).await?;
+    messages
+        .into_iter()
+        .collect::<Option<Vec<_>>>()
+        .ok_or(StoreError::NotFound("lane that was just joined"))
+}
+
+/// Lanes in which nothing waited, and when they are ready.
+async fn make_ready(tx: &mut Connection, idle: &[(LaneId, Time)]) -> Result<(), StoreError> {
+    let given = Given::rows(idle.len())
+        .ints(idle.iter().map(|(lane, _)| lane.0))
+        .ints(idle.iter().map(|(_, ready_at)| ready_at.unix_ms()));
+    over(
+        r"with given (id, ready_at) as ({rows})
+          update lane set ready_at = given.ready_at from given where lane.id = given.id",
+        given,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// The lane with all that stands in it.
+fn handed(claim: Claim, lane: &Lane<'_>, joining: &[Joining<'_>], (tail, now): (i64, Time)) -> ClaimedLane {
+    let first = lane.first.arriving.event;
+    let event = |(place, seq): (&usize, i64)| {
+        let arriving = joining[*place].arriving;
+        StoredEvent {
+            id: MessageId { lane: claim.lane, seq },
+            receipt: arriving.receipt,
+            kind: arriving.event.kind.to_owned(),
+            key: arriving.event.key.clone(),
+            remote_id: arriving.event.remote_id.clone(),
+            at: arriving.event.at,
+            accepted_at: now,
+            payload: arriving.event.payload.clone(),
+            attempt_no: 0,
+            effects: Vec::new(),
+        }
+    };
+    let first_seq = tail + 1 - to_int(lane.joining.len());
+    ClaimedLane {
+        claim,
+        channel: first.channel,
+        direction: first.direction,
+        identity: lane.first.identity,
+        key: lane.first.key.to_owned(),
+        tries: 0,
+        failing_since: None,
+        person: None,
+        events: lane.joining.iter().zip(first_seq..).map(event).collect(),
+    }
+}
