@@ -7,7 +7,7 @@ use super::accept::message_id;
 use super::rows::{Of, day};
 use super::states::{of_wanted, wanted};
 use crate::StoreError;
-use crate::sql::{Connection, either, sql};
+use crate::sql::{Connection, Statement, either, sql};
 use crate::upkeep::{Kept, Pruned};
 
 pub(super) async fn step(
@@ -21,13 +21,17 @@ pub(super) async fn step(
         Kept::Receipts => receipts(tx, before, from, rows_max).await,
         Kept::Messages => messages(tx, before, from, rows_max).await,
         Kept::Keys => {
-            let text = r"delete from dedupe where (channel_id, direction, key) in
-                          (select channel_id, direction, key from dedupe where day < $1 order by day limit $2)";
+            // On SQLite numbers rise with the days, and no index keeps the days.
+            let text = either(
+                r"delete from dedupe where no in (select no from dedupe order by no limit $2) and day < $1",
+                r"delete from dedupe where (channel_id, direction, key) in
+                      (select channel_id, direction, key from dedupe where day < $1 order by day limit $2)",
+            );
             all_of(tx, text, day(before), rows_max).await
         }
         Kept::OwnParts => {
-            let text = r"delete from own_part where (workspace_id, part) in
-                          (select workspace_id, part from own_part where day < $1 order by day limit $2)";
+            let text = sql(r"delete from own_part where (workspace_id, part) in
+                          (select workspace_id, part from own_part where day < $1 order by day limit $2)");
             all_of(tx, text, day(before), rows_max).await
         }
         Kept::Reports => reports(tx, before, from, rows_max).await,
@@ -35,8 +39,8 @@ pub(super) async fn step(
 }
 
 /// Where every old row goes, so that what is left of them is always in front.
-async fn all_of(tx: &mut Connection, text: &'static str, before: i64, rows_max: u32) -> Result<Pruned, StoreError> {
-    let done = sql(text).bind(before).bind(rows_max).execute(tx).await?;
+async fn all_of(tx: &mut Connection, text: Statement<'_>, before: i64, rows_max: u32) -> Result<Pruned, StoreError> {
+    let done = text.bind(before).bind(rows_max).execute(tx).await?;
     let gone = u32::try_from(done).unwrap_or(u32::MAX);
     Ok(Pruned {
         gone,

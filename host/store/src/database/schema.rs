@@ -14,6 +14,7 @@ const SQLITE: &[&str] = &[
     include_str!("../../schema/sqlite/0002_single.sql"),
     include_str!("../../schema/sqlite/0004_upkeep.sql"),
     include_str!("../../schema/sqlite/0005_budgets.sql"),
+    include_str!("../../schema/sqlite/0006_dedupe.sql"),
 ];
 
 /// One step of a PostgreSQL database, which hosts of several releases may share.
@@ -173,4 +174,58 @@ fn may_create(error: StoreError, address: &Address) -> StoreError {
         "the user in `[database] url` may not create tables in {address}: make it the database's owner, or run \
          `grant create on schema public to …` there"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::open;
+    use crate::testing::TempFolder;
+
+    /// The version before keys lay in the order of their arrival.
+    const KEYS_BY_KEY: i64 = 4;
+
+    async fn keys(connection: &mut Connection) -> Vec<[i64; 6]> {
+        let rows = sql(
+            r"select channel_id, direction, cast(cast(key as text) as integer) as key, lane_id, seq, deliveries
+              from dedupe order by channel_id, direction, key",
+        )
+        .fetch_all(connection)
+        .await
+        .unwrap();
+        rows.iter()
+            .map(|row| std::array::from_fn(|column| row.get(column).unwrap()))
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn keys_stay_known_when_their_table_is_made_anew() {
+        let folder = TempFolder::new().unwrap();
+        let path = folder.path().join("mantle.db");
+        let mut connection = open::writing(&path).await.unwrap();
+        for (version, migration) in (1..=KEYS_BY_KEY).zip(SQLITE) {
+            apply(&mut connection, version, migration).await.unwrap();
+        }
+        let told = r"with recursive told (i) as (select 1 union all select i + 1 from told where i < 500)
+              insert into dedupe (channel_id, direction, key, lane_id, seq, day, deliveries)
+              select 1 + i % 3, i % 2, cast(i * 7919 % 1000 as blob), i, i + 1, 20000 + i * 31 % 60, 1 + i % 4 from told";
+        connection.script(told).await.unwrap();
+        let before = keys(&mut connection).await;
+        assert_eq!(before.len(), 500);
+
+        bring_sqlite_up_to_date(&mut connection, &path).await.unwrap();
+
+        assert_eq!(keys(&mut connection).await, before);
+        let out_of_turn: i64 = sql(
+            r"select count(*) from dedupe one join dedupe next on next.no = one.no + 1
+              where next.day < one.day",
+        )
+        .scalar(&mut connection)
+        .await
+        .unwrap();
+        assert_eq!(out_of_turn, 0, "pruning looks at the lowest numbers alone");
+        let again = "insert into dedupe (channel_id, direction, key, lane_id, seq, day) \
+                     select channel_id, direction, key, 1, 1, 1 from dedupe limit 1";
+        assert!(connection.script(again).await.is_err(), "a key is known once");
+    }
 }
