@@ -119,6 +119,8 @@ fn builder() -> http1::Builder {
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(READ_BUFFER_BYTES)
         .keep_alive(true)
-        .half_close(false);
+        // Looking meanwhile whether the caller has gone costs a read and a new buffer for each request, and who only
+        // ended its own side still waits for its answer.
+        .half_close(true);
     builder
 }
