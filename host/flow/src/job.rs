@@ -1,6 +1,6 @@
 //! One event in the hands of a worker: what is known of it, and how its effects are written down.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mantle_failpoint::{Point, reach};
@@ -101,6 +101,8 @@ pub(crate) struct Job<'a> {
     /// Whose lane it is, as known when it was claimed: good for the first question, since what comes after it may have
     /// been changed by this very turn.
     claimed: Mutex<Option<Identity>>,
+    /// As it was told last, for the event behind this one; None once anything else was written of it.
+    told: Mutex<Option<Identity>>,
     pub channel: Arc<Channel>,
     pub workspace: Arc<Workspace>,
     pub inbox: Arc<dyn Inbox>,
@@ -130,6 +132,7 @@ impl<'a> Job<'a> {
             event,
             is_last,
             claimed: Mutex::new(person),
+            told: Mutex::default(),
             channel,
             workspace,
             inbox,
@@ -143,12 +146,26 @@ impl<'a> Job<'a> {
     /// The lane's identity.
     pub async fn identity(&self) -> Result<Identity, Stop> {
         let id = self.lane.identity.ok_or(StoreError::NotFound("the lane's identity"))?;
-        // Nothing panics while holding it.
-        let claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match claimed {
-            Some(claimed) => Ok(claimed),
-            None => self.identity_by(id).await,
+        let claimed = locked(&self.claimed).take();
+        let identity = match claimed {
+            Some(claimed) => claimed,
+            None => self.identity_by(id).await?,
+        };
+        *locked(&self.told) = Some(identity.clone());
+        Ok(identity)
+    }
+
+    /// The lane's identity after the event ended with these changes, where no more than its conversation has moved on.
+    pub fn identity_after(&self, changes: &[Change]) -> Option<Identity> {
+        let mut identity = locked(&self.told).take()?;
+        for change in changes {
+            match change {
+                Change::Thread(link) if link.identity == identity.id => identity.thread = Some(link.clone()),
+                other if is_of_the_event(other) => {}
+                _ => return None,
+            }
         }
+        Some(identity)
     }
 
     pub async fn identity_by(&self, id: IdentityId) -> Result<Identity, Stop> {
@@ -157,6 +174,9 @@ impl<'a> Job<'a> {
     }
 
     pub async fn commit(&self, changes: Vec<Change>) -> Result<(), Stop> {
+        if !changes.iter().all(is_of_the_event) {
+            locked(&self.told).take();
+        }
         Ok(self.flow.write_down(self.lane.claim, changes).await?)
     }
 
@@ -181,6 +201,9 @@ impl<'a> Job<'a> {
             ended_at: None,
             code: None,
         };
+        if !changes.iter().all(is_of_the_event) {
+            locked(&self.told).take();
+        }
         changes.push(self.effect(effect.clone()));
         // Nothing has left: better another turn later than one that waits for the database.
         self.flow.store().commit(self.lane.claim, changes).await?;
@@ -285,6 +308,19 @@ impl<'a> Job<'a> {
             tracing::warn!(%error, "The directory was not refreshed");
         }
     }
+}
+
+/// Whether it changes nothing that is known of the lane's identity.
+fn is_of_the_event(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::Effect { .. } | Change::Hop { .. } | Change::OwnPart { .. } | Change::Finish { .. } | Change::GiveBack
+    )
+}
+
+/// Nothing panics while holding it.
+fn locked(identity: &Mutex<Option<Identity>>) -> MutexGuard<'_, Option<Identity>> {
+    identity.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn operator_warning(stand_in: &Operator) -> String {

@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use mantle_inbox::InboxError;
+use mantle_model::clock::Time;
 use mantle_model::failure::{Cause, Failure, Reason};
 use mantle_model::ids::ChannelId;
 use mantle_store::StoreError;
 use mantle_store::directory::ChannelStatus;
 use mantle_store::intake::Direction;
 use mantle_store::lanes::{Attempt, Change, Claim, ClaimedLane, Ending, StoredEvent};
+use mantle_store::people::Identity;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -52,6 +54,10 @@ const WRITE_TIME_MAX: Duration = Duration::from_secs(20);
 /// The wait before it is tried again; doubled each time, up to the second.
 const WRITE_AGAIN_AFTER: Duration = Duration::from_millis(50);
 const WRITE_AGAIN_AFTER_MAX: Duration = Duration::from_secs(1);
+
+/// How long what was read of a person holds for the events behind the first: what else is written of them meanwhile comes
+/// from turns of the other direction and from merges, which the inbox tells again.
+const KNOWN_FOR: Duration = Duration::from_secs(1);
 
 /// The claims in hand: of which channel, and whether at what failed before.
 #[derive(Debug, Clone, Default)]
@@ -275,9 +281,14 @@ impl Flow {
 
 /// The events of one claimed lane, in order, until one must wait.
 async fn work(flow: &Flow, lane: &ClaimedLane) {
+    let mut person = lane.person.clone().map(|person| (person, flow.now()));
     for event in &lane.events {
-        match Box::pin(turn(flow, lane, event)).await {
-            Ok(After::Continue) => {}
+        let known = person.take().filter(|(_, since)| flow.now().since(*since) < KNOWN_FOR);
+        match Box::pin(turn(flow, lane, event, known.clone())).await {
+            Ok(After::Continue(left)) => {
+                let since = known.map_or(flow.now(), |(_, since)| since);
+                person = left.map(|person| (*person, since));
+            }
             Ok(After::Freed) => return,
             Err(StoreError::Fenced) => {
                 flow.metrics().lease_lost();
@@ -301,15 +312,21 @@ async fn give_back(flow: &Flow, lane: &ClaimedLane) {
 
 /// Whether the lane is still ours.
 enum After {
-    Continue,
+    /// With what is known of the lane's person by now.
+    Continue(Option<Box<Identity>>),
     Freed,
 }
 
-async fn turn(flow: &Flow, lane: &ClaimedLane, event: &StoredEvent) -> Result<After, StoreError> {
-    // The first event's failures are not those of the ones behind it, and its end changes what is known of its person.
+async fn turn(
+    flow: &Flow,
+    lane: &ClaimedLane,
+    event: &StoredEvent,
+    known: Option<(Identity, Time)>,
+) -> Result<After, StoreError> {
+    // The first event's failures are not those of the ones behind it.
     let is_first = lane.events.first().is_some_and(|first| first.id == event.id);
     let is_last = lane.events.last().is_some_and(|last| last.id == event.id);
-    let person = lane.person.clone().filter(|_| is_first);
+    let person = known.map(|(person, _)| person);
     let lane = &ClaimedLane {
         tries: if is_first { lane.tries } else { 0 },
         failing_since: lane.failing_since.filter(|_| is_first),
@@ -464,6 +481,10 @@ async fn finish(job: &Job<'_>, mut changes: Vec<Change>, ending: Ending) -> Resu
     let seq = job.event.id.seq;
     changes.push(Change::Finish { seq, ending });
     changes.extend(job.is_last.then_some(Change::GiveBack));
+    // A reply is held against what is known right before it leaves.
+    let known = (job.lane.direction == Direction::In)
+        .then(|| job.identity_after(&changes))
+        .flatten();
     job.flow.write_down(job.lane.claim, changes).await?;
     let direction = match job.lane.direction {
         Direction::In => "in",
@@ -475,7 +496,11 @@ async fn finish(job: &Job<'_>, mut changes: Vec<Change>, ending: Ending) -> Resu
             .metrics()
             .delivered(job.channel.id, direction, job.now().since(job.event.at));
     }
-    Ok(if job.is_last { After::Freed } else { After::Continue })
+    Ok(if job.is_last {
+        After::Freed
+    } else {
+        After::Continue(known.map(Box::new))
+    })
 }
 
 /// The channel or workspace was archived: nothing more reaches inbox or customer.
@@ -495,5 +520,5 @@ async fn homeless(flow: &Flow, lane: &ClaimedLane, event: &StoredEvent) -> Resul
         }
     };
     flow.store().commit(lane.claim, vec![change]).await?;
-    Ok(if archived { After::Continue } else { After::Freed })
+    Ok(if archived { After::Continue(None) } else { After::Freed })
 }

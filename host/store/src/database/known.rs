@@ -15,6 +15,9 @@ const KNOWN_MAX: usize = 16_384;
 /// The table is looked at this often at least: other hosts leave work behind, and what waits by the clock becomes due.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
+/// And this often at most, as long as something is known: a look at the table costs as much as some fifty messages.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
 /// Oldest first, by channel.
 #[derive(Debug, Default)]
 pub(super) struct Known {
@@ -73,8 +76,10 @@ impl Known {
         limit: usize,
         room: Room<'_>,
     ) -> Option<Vec<ReadyChannel>> {
-        let fresh = self.looked.is_some_and(|looked| looked.elapsed() < LOOK_EVERY);
-        let enough = !self.places.is_empty() && fresh && (!self.more || self.places.len() >= limit);
+        let ago = self.looked.map_or(LOOK_EVERY, |looked| looked.elapsed());
+        let wanting = self.more && self.places.len() < limit;
+        let next = if wanting { LOOK_AGAIN_AFTER } else { LOOK_EVERY };
+        let enough = !self.places.is_empty() && ago < next;
         if !enough {
             self.looked = Some(Instant::now());
             self.more = false;
@@ -145,9 +150,11 @@ mod tests {
         known.add(waits(1, 10, 1));
         assert_eq!(known.enough(None, 8, &|_| 8), None);
         known.look();
+        known.looked = Instant::now().checked_sub(LOOK_AGAIN_AFTER);
         assert!(known.enough(None, 1, &|_| 8).is_some(), "one is all that is asked for");
         assert_eq!(known.enough(None, 8, &|_| 8), None);
-        assert!(known.enough(None, 8, &|_| 8).is_some(), "and not again");
+        known.look();
+        assert!(known.enough(None, 8, &|_| 8).is_some(), "and not again at once");
         known.remove(LaneId(10));
         assert_eq!(known.enough(None, 8, &|_| 8), None, "nothing is known");
     }

@@ -25,7 +25,8 @@ pub(super) struct Finished<'a> {
 
 /// One event of each lane. Tells which of the lanes that were given back have more to do.
 pub(super) async fn finish(tx: &mut Connection, finished: &[Finished<'_>]) -> Result<Vec<Waits>, StoreError> {
-    // The next event may have a time of its own.
+    // The next event may have a time of its own. A lane that stays in hand keeps its time, since each new one moves it in
+    // the index; given back, it stands behind those that have waited.
     let given = Given::rows(finished.len())
         .ints(finished.iter().map(|one| one.place.lane.0))
         .ints(finished.iter().map(|one| one.seq))
@@ -36,9 +37,12 @@ pub(super) async fn finish(tx: &mut Connection, finished: &[Finished<'_>]) -> Re
           update lane
           set head = given.seq, tries = 0, failing_since = null, cause_code = null, cause_message = null,
               ready_at = case when tail > given.seq
-                  then max(given.now, coalesce((select event.not_before from event
-                                                where event.lane_id = given.lane_id and event.seq = given.seq + 1),
-                                               given.now))
+                  then coalesce((select case when event.not_before > given.now then event.not_before
+                                             when given.frees = 0 then lane.ready_at
+                                        end
+                                 from event
+                                 where event.lane_id = given.lane_id and event.seq = given.seq + 1),
+                                given.now)
               end
           from given
           where lane.id = given.lane_id and head = given.seq - 1 and tail >= given.seq
@@ -47,9 +51,12 @@ pub(super) async fn finish(tx: &mut Connection, finished: &[Finished<'_>]) -> Re
           update lane
           set head = given.seq, tries = 0, failing_since = null, cause_code = null, cause_message = null,
               ready_at = case when tail > given.seq
-                  then max(given.now, coalesce((select event.not_before from event
-                                                where event.lane_id = given.lane_id and event.seq = given.seq + 1),
-                                               given.now))
+                  then coalesce((select case when event.not_before > given.now then event.not_before
+                                             when given.frees = 0 then lane.ready_at
+                                        end
+                                 from event
+                                 where event.lane_id = given.lane_id and event.seq = given.seq + 1),
+                                given.now)
               end,
               claim = case when given.frees = 0 then lane.claim end,
               owner = case when given.frees = 0 then lane.owner end
