@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use mantle_egress::EgressConfig;
 use mantle_flow::connector::{Catalog, Connector};
 use mantle_model::clock::{Clock, Time};
-use mantle_sandbox::{FieldKind, LoadError, Plugin, PluginState, Plugins, Sandbox, SandboxConfig, Shelf};
+use mantle_sandbox::{Compiler, FieldKind, LoadError, Plugin, PluginState, Plugins, Sandbox, SandboxConfig, Shelf};
 use mantle_web::api::plugins::{FieldBody, PluginBody};
 use url::Url;
 
@@ -17,6 +17,7 @@ use crate::config::{Live, PluginSetting};
 /// What a sandbox is built with, and built anew with when the redirects change.
 pub struct Workshop {
     pub cache_dir: PathBuf,
+    pub compiler: Compiler,
     pub shelf: Arc<dyn Shelf>,
     pub clock: Arc<dyn Clock>,
 }
@@ -25,6 +26,7 @@ impl Workshop {
     fn plugins(&self, redirects: &[(Url, Url)]) -> Result<Plugins, LoadError> {
         let config = SandboxConfig {
             cache_dir: self.cache_dir.clone(),
+            compiler: self.compiler.clone(),
             egress: EgressConfig {
                 redirects: redirects.to_vec(),
             },

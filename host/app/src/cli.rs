@@ -4,6 +4,7 @@
 
 mod backup;
 mod check;
+pub mod compiler;
 mod dead;
 mod doctor;
 mod output;
@@ -82,6 +83,9 @@ enum Command {
         #[command(subcommand)]
         command: DeadCommand,
     },
+    /// Compile a connector for the host that has started this.
+    #[command(name = compiler::COMMAND, hide = true)]
+    CompileComponent,
     /// Write the database and its files into one file, while the host works. For SQLite.
     Backup {
         /// The file to write; it must not exist.
@@ -198,6 +202,9 @@ pub fn main() -> ExitCode {
 /// The same by another clock, for a binary that tests run.
 pub fn main_by(clock: Arc<dyn Clock>) -> ExitCode {
     let cli = Cli::parse();
+    if matches!(cli.command, Command::CompileComponent) {
+        return mantle_sandbox::serve_compiler();
+    }
     let output = Output::new(cli.common.json);
     // The one choice of cryptography in the process; a second call changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -263,6 +270,8 @@ async fn run(cli: &Cli, clock: Arc<dyn Clock>, output: &Output) -> anyhow::Resul
                 dead::replay(common, message.as_deref(), narrowed, output).await
             }
         },
+        // Done before there were threads.
+        Command::CompileComponent => Ok(true),
         Command::Backup { file, key_file } => backup::make(common, file, key_file.as_deref(), output).await,
         Command::Restore {
             file,

@@ -22,7 +22,7 @@ use mantle_inbox::intercom::{Intercom, IntercomConfig};
 use mantle_model::clock::{Clock, SystemClock, Time};
 use mantle_model::ids::{ChannelId, IdSource};
 use mantle_model::secret::Secret;
-use mantle_sandbox::Shelf;
+use mantle_sandbox::{Compiler, Shelf};
 use mantle_store::database::SqlStore;
 use mantle_store::directory::{Directory, Platform};
 use mantle_store::keyed::Keyed;
@@ -70,15 +70,18 @@ pub struct Surroundings {
     pub environment: Variables,
     /// `MANTLE_ADMIN_TOKEN`
     pub admin_token: Option<Secret>,
+    /// What makes machine code of connectors.
+    pub compiler: Compiler,
 }
 
 impl Default for Surroundings {
-    /// The machine's clock, the process's environment, a closed API.
+    /// The machine's clock, the process's environment, a closed API; compiles in this process.
     fn default() -> Self {
         Self {
             clock: Arc::new(SystemClock),
             environment: Arc::new(config::process_environment),
             admin_token: None,
+            compiler: Compiler::inside(),
         }
     }
 }
@@ -162,17 +165,7 @@ impl Rooms {
             ids: Arc::clone(&ids),
             link: Arc::new(move |id| maker.link(id)),
         });
-        let workshop = Workshop {
-            cache_dir: config.fixed.data_dir.join("compiled"),
-            shelf: Arc::clone(&shelf) as Arc<dyn Shelf>,
-            clock: Arc::clone(clock),
-        };
-        let catalog = LiveCatalog::new(workshop, &config.live.redirects).context("The sandbox cannot be built")?;
-        catalog
-            .apply(&config.live)
-            .await
-            .context("The plugins cannot be loaded")?;
-        let catalog = Arc::new(catalog);
+        let catalog = loaded(config, surroundings, Arc::clone(&shelf) as Arc<dyn Shelf>).await?;
         let app = intercom_app(&config.live).context("Calls to Intercom cannot be made")?;
         let intercom = Arc::new(Intercom::new(app, Arc::clone(clock)));
         let mut registry = Registry::default();
@@ -227,6 +220,22 @@ impl Rooms {
             live,
         })
     }
+}
+
+/// The plugins of the configuration; one that is refused stops no other.
+async fn loaded(config: &HostConfig, surroundings: &Surroundings, shelf: Arc<dyn Shelf>) -> Result<Arc<LiveCatalog>> {
+    let workshop = Workshop {
+        cache_dir: config.fixed.data_dir.join("compiled"),
+        compiler: surroundings.compiler.clone(),
+        shelf,
+        clock: Arc::clone(&surroundings.clock),
+    };
+    let catalog = LiveCatalog::new(workshop, &config.live.redirects).context("The sandbox cannot be built")?;
+    catalog
+        .apply(&config.live)
+        .await
+        .context("The plugins cannot be loaded")?;
+    Ok(Arc::new(catalog))
 }
 
 pub(crate) async fn open_store(

@@ -27,13 +27,6 @@ pub(crate) struct Cache {
     settings: u64,
 }
 
-/// Where a component came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin {
-    Cache,
-    Compiled,
-}
-
 impl Cache {
     /// # Errors
     /// One sentence that names the folder or file and the fix.
@@ -62,20 +55,26 @@ impl Cache {
         })
     }
 
-    /// The component, from the cache or compiled; takes seconds in the second case, so call it off the request path.
+    /// The component, if it was kept.
+    pub(crate) fn find(&self, engine: &Engine, digest: &str) -> Option<Component> {
+        self.read(engine, &self.name(digest))
+    }
+
+    /// The component of this machine code, which the compiler has just made, and kept for the next start.
     ///
     /// # Errors
-    /// What the compiler says.
-    pub(crate) fn load(&self, engine: &Engine, digest: &str, bytes: &[u8]) -> Result<(Component, Origin), String> {
-        let name = format!("{digest}-{:016x}.cwasm", self.settings);
-        if let Some(component) = self.read(engine, &name) {
-            return Ok((component, Origin::Cache));
-        }
-        let component = Component::new(engine, bytes).map_err(|error| format!("{error:#}"))?;
-        if let Err(error) = self.write(&name, &component) {
+    /// It is none of this engine's.
+    pub(crate) fn keep(&self, engine: &Engine, digest: &str, compiled: &[u8]) -> Result<Component, String> {
+        let component = trusted::deserialize(engine, compiled).map_err(|error| format!("{error:#}"))?;
+        let name = self.name(digest);
+        if let Err(error) = self.write(&name, compiled) {
             tracing::warn!(file = %name, "A compiled connector could not be kept, the next start is slower: {error}");
         }
-        Ok((component, Origin::Compiled))
+        Ok(component)
+    }
+
+    fn name(&self, digest: &str) -> String {
+        format!("{digest}-{:016x}.cwasm", self.settings)
     }
 
     fn read(&self, engine: &Engine, name: &str) -> Option<Component> {
@@ -102,10 +101,9 @@ impl Cache {
     }
 
     /// In one step, so that another process never reads half a file.
-    fn write(&self, name: &str, component: &Component) -> Result<(), String> {
-        let compiled = component.serialize().map_err(|error| format!("{error:#}"))?;
-        let mac = self.mac(name, &compiled).ok_or("no MAC")?.finalize().into_bytes();
-        let written = private_file(&self.folder, &[&mac, &compiled])
+    fn write(&self, name: &str, compiled: &[u8]) -> Result<(), String> {
+        let mac = self.mac(name, compiled).ok_or("no MAC")?.finalize().into_bytes();
+        let written = private_file(&self.folder, &[&mac, compiled])
             .and_then(|file| file.persist(self.folder.join(name)).map_err(|error| error.error));
         written.map(drop).map_err(|error| error.to_string())
     }
@@ -154,11 +152,15 @@ mod trusted {
     use wasmtime::component::Component;
     use wasmtime::{Engine, Result};
 
-    /// Only for bytes whose MAC has been checked.
+    /// Only for bytes whose MAC has been checked, or that the compiler has just made.
     pub(super) fn deserialize(engine: &Engine, compiled: &[u8]) -> Result<Component> {
-        #[expect(unsafe_code, reason = "the bytes were written by this host, as their MAC has proven")]
-        // SAFETY: `compiled` came from `Component::serialize` of this program: its MAC is made with a key that only
-        // this user can read, and wasmtime itself checks its version and settings.
+        #[expect(
+            unsafe_code,
+            reason = "the bytes are the compiler's, from its own pipe or as their MAC has proven"
+        )]
+        // SAFETY: `compiled` came from `Engine::precompile_component` of this program: it was read from the process that
+        // was started for it, or its MAC is made with a key that only this user can read. wasmtime itself checks its
+        // version and settings.
         unsafe {
             Component::deserialize(engine, compiled)
         }
@@ -183,19 +185,19 @@ mod tests {
     }
 
     #[test]
-    fn a_second_start_takes_the_cache_and_a_changed_file_is_compiled_anew() {
+    fn a_second_start_takes_the_cache_and_a_changed_file_is_none() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("cache");
         let engine = crate::engine::build(&crate::engine::Resources::default().pools).unwrap();
-        let load = || {
-            Cache::open(&folder, &engine)
-                .unwrap()
-                .load(&engine, "digest", EMPTY)
-                .unwrap()
-                .1
+        let compiled = engine.precompile_component(EMPTY).unwrap();
+        let found = |digest: &str| Cache::open(&folder, &engine).unwrap().find(&engine, digest).is_some();
+        let keep = || {
+            let cache = Cache::open(&folder, &engine).unwrap();
+            drop(cache.keep(&engine, "digest", &compiled).unwrap());
         };
-        assert_eq!(load(), Origin::Compiled);
-        assert_eq!(load(), Origin::Cache);
+        assert!(!found("digest"));
+        keep();
+        assert!(found("digest"));
         let file = only_file(&folder);
         assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
@@ -208,21 +210,37 @@ mod tests {
         let last = bytes.len() - 1;
         bytes[last] ^= 1;
         fs::write(&file, &bytes).unwrap();
-        assert_eq!(load(), Origin::Compiled);
-        assert_eq!(load(), Origin::Cache);
+        assert!(!found("digest"));
+        keep();
+        assert!(found("digest"));
         fs::write(&file, b"short").unwrap();
-        assert_eq!(load(), Origin::Compiled);
+        assert!(!found("digest"));
+        keep();
         // A genuine file under another name is refused as well.
         fs::rename(
             &file,
             file.with_file_name(file.file_name().unwrap().to_str().unwrap().replace("digest", "other")),
         )
         .unwrap();
-        let (_, origin) = Cache::open(&folder, &engine)
-            .unwrap()
-            .load(&engine, "other", EMPTY)
-            .unwrap();
-        assert_eq!(origin, Origin::Compiled);
+        assert!(!found("other"));
+    }
+
+    /// The process that compiles has no pool, and machines differ in how large a pool they have room for.
+    #[test]
+    fn what_an_engine_without_a_pool_compiles_fits_every_other() {
+        let compiling = crate::engine::for_compiling().unwrap();
+        let compiled = compiling.precompile_component(EMPTY).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let names = [Some(1_000), Some(100), None].map(|slots| {
+            let engine = crate::engine::build(&[slots]).unwrap();
+            let cache = Cache::open(folder.path(), &engine).unwrap();
+            drop(cache.keep(&engine, "digest", &compiled).unwrap());
+            cache.name("digest")
+        });
+        assert!(names.iter().all(|name| *name == names[0]), "{names:?}");
+        let rubbish = Cache::open(folder.path(), &compiling).unwrap();
+        assert!(rubbish.keep(&compiling, "other", b"rubbish").is_err());
+        assert!(rubbish.find(&compiling, "other").is_none(), "it is not kept");
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The engine: settings, pool, ticking epochs, and the linker that every connector shares.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use mantle_egress::EgressConfig;
 use mantle_model::clock::Clock;
@@ -11,12 +10,13 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 use crate::bindings::Minimal;
 use crate::cache::Cache;
 use crate::call::CallState;
+use crate::compile::Compiler;
 use crate::limits;
 use crate::load::LoadError;
 use crate::plugin::Plugin;
 use crate::shelf::Shelf;
 
-/// The engine: compiles, caches, ticks the epochs. One per process.
+/// The engine: has components compiled, caches, ticks the epochs. One per process.
 pub struct Sandbox {
     pub(crate) shared: Arc<Shared>,
 }
@@ -25,6 +25,7 @@ pub struct Sandbox {
 pub struct SandboxConfig {
     /// Compiled components are kept here, 0700.
     pub cache_dir: std::path::PathBuf,
+    pub compiler: Compiler,
     pub egress: EgressConfig,
 }
 
@@ -33,24 +34,22 @@ pub(crate) struct Shared {
     pub engine: Engine,
     pub linker: Linker<CallState>,
     pub cache: Cache,
+    pub compiler: Compiler,
     pub shelf: Arc<dyn Shelf>,
     pub clock: Arc<dyn Clock>,
     pub egress: EgressConfig,
-    pub compile_time_max: Duration,
 }
 
 /// What a machine gives the engine; tests take less.
 pub(crate) struct Resources {
     /// Slots of the pool, in the order in which they are tried; none: memory on demand.
     pub pools: Vec<Option<u32>>,
-    pub compile_time_max: Duration,
 }
 
 impl Default for Resources {
     fn default() -> Self {
         Self {
             pools: limits::POOL_SLOTS.into_iter().map(Some).chain([None]).collect(),
-            compile_time_max: limits::COMPILE_TIME_MAX,
         }
     }
 }
@@ -77,10 +76,10 @@ impl Sandbox {
                 engine,
                 linker,
                 cache,
+                compiler: config.compiler,
                 shelf,
                 clock,
                 egress: config.egress,
-                compile_time_max: resources.compile_time_max,
             }),
         })
     }
@@ -113,6 +112,12 @@ pub(crate) fn build(pools: &[Option<u32>]) -> Result<Engine, String> {
         }
     }
     Err(format!("the sandbox cannot be set up on this machine: {problem}"))
+}
+
+/// An engine that runs nothing: without a pool, whose addresses a limited process does not get, and which makes no
+/// difference to compiled code.
+pub(crate) fn for_compiling() -> wasmtime::Result<Engine> {
+    Engine::new(&config(None))
 }
 
 fn config(slots: Option<u32>) -> Config {

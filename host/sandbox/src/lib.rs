@@ -8,6 +8,7 @@
 mod bindings;
 mod cache;
 mod call;
+mod compile;
 mod convert;
 mod cpu;
 mod engine;
@@ -27,6 +28,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+pub use compile::{Compiler, serve_compiler};
 pub use engine::{Sandbox, SandboxConfig};
 pub use form::{Field, FieldKind, FieldProblem};
 pub use load::{Grants, LoadError, PluginEntry};

@@ -10,6 +10,13 @@ pub(crate) const COMPONENT_BYTES_MAX: u64 = 48 << 20;
 pub(crate) const MANIFEST_BYTES_MAX: usize = 64 << 10;
 /// Compiling 18 MiB of Python takes up to 20 s on a small machine.
 pub(crate) const COMPILE_TIME_MAX: Duration = Duration::from_secs(180);
+/// Address space of a process that compiles, the program itself included, in MiB: 18 MiB of
+/// Python take 434, a Rust connector 176, of which the program itself is more than 100.
+pub(crate) const COMPILE_MEMORY_MIB: u64 = 1_024;
+/// Machine code of one component: 2.5 times as long as a component of Rust, and held in memory while it is kept.
+pub(crate) const COMPILED_BYTES_MAX: u64 = 160 << 20;
+/// What is kept of the words of a process that compiles.
+pub(crate) const COMPILER_WORDS_BYTES_MAX: u64 = 4 << 10;
 
 /// How often the epoch moves: how often a guest's CPU is looked at, and the most that it may go over its budget.
 pub(crate) const TICK: Duration = Duration::from_millis(5);

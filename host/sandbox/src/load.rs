@@ -146,25 +146,41 @@ fn check_secrets(entry: &PluginEntry, manifest: &Manifest) -> Result<(), String>
     }
 }
 
-/// Off the request path and within a time; the compiler itself cannot be stopped, its result is then dropped.
+/// From the cache, or compiled, which takes seconds. Off the threads that serve requests.
 async fn compile(shared: &Arc<Shared>, plugin: &str, digest: String, bytes: Vec<u8>) -> Result<Exports, String> {
-    let shared = Arc::clone(shared);
-    let time_max = shared.compile_time_max;
-    let name = plugin.to_owned();
-    let compiling = tokio::task::spawn_blocking(move || {
-        let begun = std::time::Instant::now();
-        let (component, origin) = shared
-            .cache
-            .load(&shared.engine, &digest, &bytes)
-            .map_err(|error| format!("it cannot be compiled: {error}"))?;
-        tracing::debug!(plugin = %name, ?origin, ms = begun.elapsed().as_millis(), "Connector {name} is ready");
-        type_check(&shared, &component)
+    let begun = std::time::Instant::now();
+    let (sandbox, name) = (Arc::clone(shared), digest.clone());
+    let found = apart(move || {
+        let component = sandbox.cache.find(&sandbox.engine, &name);
+        component.map(|component| type_check(&sandbox, &component)).transpose()
     });
-    match tokio::time::timeout(time_max, compiling).await {
-        Ok(Ok(exports)) => exports,
-        Ok(Err(_)) => Err("the compiler crashed on it".to_owned()),
-        Err(_) => Err(format!("it took longer than {} s to compile", time_max.as_secs())),
-    }
+    let (exports, origin) = match found.await? {
+        Some(exports) => (exports, "cache"),
+        None => {
+            let compiled = shared.compiler.compile(&shared.engine, bytes).await?;
+            let sandbox = Arc::clone(shared);
+            let made = apart(move || {
+                let component = sandbox.cache.keep(&sandbox.engine, &digest, &compiled);
+                let component =
+                    component.map_err(|error| format!("what the compiler made of it does not fit: {error}"))?;
+                type_check(&sandbox, &component)
+            });
+            (made.await?, "compiler")
+        }
+    };
+    tracing::debug!(
+        plugin,
+        origin,
+        ms = begun.elapsed().as_millis(),
+        "Connector {plugin} is ready"
+    );
+    Ok(exports)
+}
+
+/// On a thread that may take its time.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err("the sandbox crashed on it".to_owned()))
 }
 
 fn type_check(shared: &Shared, component: &Component) -> Result<Exports, String> {

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod calls;
+mod compiling;
 mod hostile;
 mod loading;
 mod registry;

@@ -18,7 +18,7 @@ use mantle_model::clock::{Clock, SystemClock, Time};
 use mantle_model::hook::Hook;
 use mantle_model::ids::ChannelId;
 use mantle_model::secret::Secrets;
-use mantle_sandbox::{ChannelContext, Grants, Plugin, PluginEntry, Sandbox, SandboxConfig};
+use mantle_sandbox::{ChannelContext, Compiler, Grants, Plugin, PluginEntry, Sandbox, SandboxConfig};
 use mantle_sdk::connector::Connector;
 use mantle_sdk::host::Imports;
 use mantle_world::whatsapp::Setup;
@@ -121,6 +121,7 @@ impl Bench {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let config = SandboxConfig {
             cache_dir: stage::compiled_folder()?,
+            compiler: Compiler::inside(),
             egress: EgressConfig::default(),
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);

@@ -4,6 +4,8 @@
 //! never waits for or disturbs the build that it is called from. Cargo decides what is out of date.
 //! Knows nothing of the host.
 
+pub mod bombs;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -129,6 +129,7 @@ impl Bridge {
             clock: Arc::new(self.clock.clone()),
             environment: Arc::new(config::process_environment),
             admin_token: Some(Secret::new(ADMIN_TOKEN.to_owned())),
+            ..Surroundings::default()
         };
         let running = Host::start(config, surroundings).await?;
         self.world.deliver_to(PUBLIC_URL, running.addr);

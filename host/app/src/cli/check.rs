@@ -11,6 +11,7 @@ use mantle_store::database::examine;
 use mantle_web::api::plugins::PluginBody;
 use serde_json::json;
 
+use super::compiler;
 use super::output::{Output, table};
 use crate::catalog::{LiveCatalog, Workshop};
 use crate::config::{self, HostConfig, process_environment};
@@ -87,6 +88,7 @@ pub(super) async fn load(config: &HostConfig) -> Result<Vec<PluginBody>> {
 pub(super) async fn catalog(config: &HostConfig) -> Result<LiveCatalog> {
     let workshop = Workshop {
         cache_dir: config.fixed.data_dir.join("compiled"),
+        compiler: compiler::of_this_program(),
         shelf: Arc::new(NoShelf),
         clock: Arc::new(SystemClock),
     };

@@ -11,6 +11,7 @@ use mantle_sandbox::{Grants, Plugin, PluginEntry, Sandbox, SandboxConfig};
 use serde_json::{Value, json};
 
 use super::check;
+use super::compiler;
 use super::output::Output;
 use crate::catalog::body;
 use crate::config::{self, process_environment};
@@ -33,6 +34,7 @@ pub(super) async fn inspect(file: &Path, named: &str, output: &Output) -> Result
     let sandbox = Sandbox::new(
         SandboxConfig {
             cache_dir: cache_dir(file),
+            compiler: compiler::of_this_program(),
             egress: EgressConfig::default(),
         },
         Arc::new(NoShelf),

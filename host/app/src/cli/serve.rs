@@ -10,6 +10,7 @@ use mantle_model::secret::Secret;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::compiler;
 use crate::config::{self, process_environment};
 use crate::host::{Host, Surroundings};
 use crate::{systemd, telemetry};
@@ -28,6 +29,7 @@ pub(super) async fn run(file: &Path, clock: Arc<dyn Clock>) -> Result<bool> {
         clock,
         environment: Arc::new(process_environment),
         admin_token: admin_token.map(Secret::new),
+        compiler: compiler::of_this_program(),
     };
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be listened for")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be listened for")?;

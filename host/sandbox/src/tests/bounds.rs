@@ -1,12 +1,10 @@
-//! Places, slots, values, time to compile: what is used up ends as a value that says so.
-
-use std::time::Duration;
+//! Places, slots, values: what is used up ends as a value that says so.
 
 use futures_util::future::join_all;
 use mantle_model::ids::ChannelId;
 use mantle_model::inbound::{Content, EventBody};
 
-use super::stage::{KEY, Log, Stage, VALUES_MAX, channel, entry, hook, text};
+use super::stage::{KEY, Log, Stage, VALUES_MAX, channel, hook, text};
 use crate::engine::Resources;
 use crate::limits::{CALLS_PER_PLUGIN, KV_KEY_BYTES_MAX, KV_VALUE_BYTES_MAX};
 use crate::{CallError, ChannelContext, Plugin};
@@ -38,10 +36,7 @@ async fn xt_2_a_plugin_has_so_many_places_and_the_others_have_theirs() {
 
 #[tokio::test]
 async fn xt_2_without_a_free_slot_of_the_pool_a_call_is_told_to_come_again() {
-    let stage = Stage::on(&Resources {
-        pools: vec![Some(2)],
-        ..Resources::default()
-    });
+    let stage = Stage::on(&Resources { pools: vec![Some(2)] });
     let (loops, echo) = (stage.load("loops").await, stage.load("echo").await);
     let (channel, sleep, hello) = (channel(), hook("sleep"), hook("hello"));
     let both = async { tokio::join!(loops.receive(&channel, &sleep), loops.receive(&channel, &sleep)) };
@@ -61,7 +56,6 @@ async fn a_machine_without_room_for_the_pool_goes_without() {
     let log = Log::capture();
     let stage = Stage::on(&Resources {
         pools: vec![Some(u32::MAX / 8), None],
-        ..Resources::default()
     });
     assert!(
         log.text().contains("The sandbox runs with a smaller pool"),
@@ -76,17 +70,6 @@ async fn a_machine_without_room_for_the_pool_goes_without() {
         matches!(ended, Err(CallError::Trapped(_))),
         "the limits hold as well: {ended:?}"
     );
-}
-
-#[tokio::test]
-async fn d15_a_compilation_without_end_is_given_up_with_a_reason() {
-    let stage = Stage::on(&Resources {
-        compile_time_max: Duration::ZERO,
-        ..Resources::default()
-    });
-    let problem = stage.sandbox.load(entry("echo")).await.unwrap_err().to_string();
-    assert!(problem.contains("plugin `echo`"), "{problem}");
-    assert!(problem.ends_with("it took longer than 0 s to compile"), "{problem}");
 }
 
 async fn asked(plugin: &Plugin, channel: &ChannelContext, words: &str) -> String {

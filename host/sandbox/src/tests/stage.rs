@@ -19,7 +19,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::engine::Resources;
-use crate::{ChannelContext, Grants, Plugin, PluginEntry, Sandbox, SandboxConfig, Shelf, ShelfError, ShelfFile};
+use crate::{
+    ChannelContext, Compiler, Grants, Plugin, PluginEntry, Sandbox, SandboxConfig, Shelf, ShelfError, ShelfFile,
+};
 
 /// The secret of every channel here.
 pub const KEY: &str = "sk-0123456789-abcdefghij";
@@ -66,18 +68,23 @@ impl Stage {
 
     /// On a machine that gives less.
     pub fn on(resources: &Resources) -> Self {
-        Self::build(Vec::new(), resources)
+        Self::build(Vec::new(), resources, Compiler::inside())
+    }
+
+    pub fn with_compiler(compiler: Compiler) -> Self {
+        Self::build(Vec::new(), &Resources::default(), compiler)
     }
 
     fn redirecting(redirects: Vec<(url::Url, url::Url)>) -> Self {
-        Self::build(redirects, &Resources::default())
+        Self::build(redirects, &Resources::default(), Compiler::inside())
     }
 
-    fn build(redirects: Vec<(url::Url, url::Url)>, resources: &Resources) -> Self {
+    fn build(redirects: Vec<(url::Url, url::Url)>, resources: &Resources, compiler: Compiler) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let shelf = Arc::new(MemoryShelf::default());
         let config = SandboxConfig {
             cache_dir: folder.path().join("cache"),
+            compiler,
             egress: EgressConfig { redirects },
         };
         let clock = Arc::new(ManualClock::at(Time::from_unix_seconds(1_795_000_000)));
