@@ -18,6 +18,7 @@ mod tls;
 
 mod answers;
 mod clocks;
+mod compiling;
 mod crash;
 mod inbox;
 mod leases;
