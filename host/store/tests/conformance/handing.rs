@@ -116,7 +116,7 @@ pub async fn what_comes_for_a_lane_in_hand_waits_until_it_is_given_back(desk: &D
     desk.store.commit(first.claim, ended(&first)).await.unwrap();
     desk.store.wait_ready().await;
     let second = desk.claim().await;
-    assert_eq!(keys(&[second.clone()]), [["2"]]);
+    assert_eq!(keys(std::slice::from_ref(&second)), [["2"]]);
     let late = desk.store.commit(first.claim, ended(&second)).await;
     assert!(matches!(late, Err(StoreError::Fenced)), "{late:?}");
     desk.store.commit(second.claim, ended(&second)).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::sql::{Connection, Given, over, over_either};
+use crate::sql::{Connection, Given, Row, over, over_either};
 use mantle_model::clock::Time;
 use mantle_model::ids::{IdentityId, LaneId, MessageId};
 
@@ -84,17 +84,26 @@ pub(super) async fn join_lanes(
 struct Lane<'a> {
     first: &'a Joining<'a>,
     joining: Vec<usize>,
+    /// To be claimed, if it is at rest.
+    wanted: bool,
 }
 
-/// A time that is set already stays: a lane being worked or put off is not made ready by an arrival, so an arrival
-/// never brings a second worker.
+/// By channel, direction and key.
+type LanesByKey<'a> = BTreeMap<(i64, i64, &'a str), Lane<'a>>;
+
+impl Lane<'_> {
+    fn ready_at(&self, now: Time) -> Time {
+        self.first.arriving.event.not_before.unwrap_or(now).max(now)
+    }
+}
+
 async fn take_places(
     tx: &mut Connection,
     context: &Context,
     joining: &[Joining<'_>],
     (now, mut offer): (Time, Option<&mut Offer>),
 ) -> Result<Vec<MessageId>, StoreError> {
-    let mut lanes: BTreeMap<(i64, i64, &str), Lane<'_>> = BTreeMap::new();
+    let mut lanes = LanesByKey::new();
     for (place, joins) in joining.iter().enumerate() {
         let event = joins.arriving.event;
         let lane = lanes
@@ -102,18 +111,76 @@ async fn take_places(
             .or_insert_with(|| Lane {
                 first: joins,
                 joining: Vec::new(),
+                wanted: false,
             });
         lane.joining.push(place);
     }
-    let ready_at = |lane: &Lane<'_>| lane.first.arriving.event.not_before.unwrap_or(now).max(now);
-    let mut wanted = |lane: &Lane<'_>| {
-        let channel = lane.first.arriving.event.channel;
-        let fits = lane.joining.len() <= EVENTS_PER_CLAIM;
-        fits && offer
-            .as_mut()
-            .is_some_and(|offer| offer.wants(channel, (ready_at(lane), now)))
-    };
-    let wanted: Vec<bool> = lanes.values().map(&mut wanted).collect();
+    if let Some(offer) = offer.as_deref_mut() {
+        for lane in lanes.values_mut() {
+            let channel = lane.first.arriving.event.channel;
+            let fits = lane.joining.len() <= EVENTS_PER_CLAIM;
+            lane.wanted = fits && offer.wants(channel, (lane.ready_at(now), now));
+        }
+    }
+    let rows = write_lanes(tx, context, &lanes, (now, offer.as_deref())).await?;
+    let mut idle = Vec::new();
+    let mut messages = vec![None; joining.len()];
+    for row in &rows {
+        let row = Of { table: "lane", row };
+        let key = row.text("key")?;
+        let lane = lanes.get(&(row.int("channel_id")?, row.int("direction")?, key.as_str()));
+        let (Some(lane), id, tail) = (lane, LaneId(row.int("id")?), row.int("tail")?) else {
+            return Err(row.wrong("key"));
+        };
+        for (behind, place) in lane.joining.iter().rev().enumerate() {
+            messages[*place] = Some(MessageId {
+                lane: id,
+                seq: tail - to_int(behind),
+            });
+        }
+        if row.time_opt("ready_at")?.is_none() {
+            idle.push((id, lane.ready_at(now)));
+        }
+        if let Some(offer) = offer.as_deref_mut() {
+            let waits = Waits {
+                channel: lane.first.arriving.event.channel,
+                lane: id,
+                since: row.time_opt("ready_at")?.unwrap_or_else(|| lane.ready_at(now)),
+                events: events_of_a_claim(tail - row.int("head")?),
+            };
+            match standing(row, lane, (waits, now), offer)? {
+                Standing::Ours => offer.hand(handed(offer.claim(id), lane, joining, (tail, now))),
+                other => offer.leave(waits, other),
+            }
+        }
+    }
+    make_ready(tx, &idle).await?;
+    messages
+        .into_iter()
+        .collect::<Option<Vec<_>>>()
+        .ok_or(StoreError::NotFound("lane that was just joined"))
+}
+
+fn standing(row: Of<'_>, lane: &Lane<'_>, (waits, now): (Waits, Time), offer: &Offer) -> Result<Standing, StoreError> {
+    let was_at_rest = row.int("tail")? - row.int("head")? == to_int(lane.joining.len());
+    Ok(match row.int("standing")? {
+        // In memory alone, where rows do not say it.
+        0 if offer.owner.is_none() && was_at_rest && lane.wanted => Standing::Ours,
+        0 if waits.since > now || row.count("tries")? > 0 => Standing::Put,
+        0 => Standing::Free,
+        1 => Standing::Ours,
+        _ => Standing::Held,
+    })
+}
+
+/// A time that is set already stays: a lane being worked or put off is not made ready by an arrival, so an arrival
+/// never brings a second worker.
+async fn write_lanes(
+    tx: &mut Connection,
+    context: &Context,
+    lanes: &LanesByKey<'_>,
+    (now, offer): (Time, Option<&Offer>),
+) -> Result<Vec<Row>, StoreError> {
     let given = Given::rows(lanes.len())
         .ints(lanes.values().map(|_| context.next_id()))
         .ints(lanes.keys().map(|key| key.0))
@@ -125,12 +192,12 @@ async fn take_places(
                 .map(|lane| lane.first.identity.map(|identity| identity.0)),
         )
         .ints(lanes.values().map(|lane| to_int(lane.joining.len())))
-        .ints(lanes.values().map(|lane| ready_at(lane).unix_ms()))
+        .ints(lanes.values().map(|lane| lane.ready_at(now).unix_ms()))
         .ints(lanes.values().map(|_| now.unix_ms()))
-        .ints(wanted.iter().map(|wanted| i64::from(*wanted)));
-    let (token, owner) = offer.as_ref().map_or((0, None), |offer| (offer.token, offer.owner));
+        .ints(lanes.values().map(|lane| i64::from(lane.wanted)));
+    let (token, owner) = offer.map_or((0, None), |offer| (offer.token, offer.owner));
     // SQLite writes the index anew for a column that is set to what it was: see `make_ready`.
-    let rows = over_either(
+    over_either(
         r"with given (id, channel_id, direction, key, identity_id, events, ready_at, last_at, wanted) as ({rows})
           insert into lane (id, channel_id, direction, key, identity_id, tail, ready_at, last_at)
           select id, channel_id, direction, key, identity_id, events, ready_at, last_at
@@ -154,56 +221,8 @@ async fn take_places(
     )
     .bind(token.to_be_bytes().to_vec())
     .bind(owner)
-    .fetch_all(&mut *tx)
-    .await?;
-    let wants: BTreeMap<(i64, i64, &str), bool> = lanes.keys().copied().zip(wanted).collect();
-    let mut idle = Vec::new();
-    let mut messages = vec![None; joining.len()];
-    for row in &rows {
-        let row = Of { table: "lane", row };
-        let key = row.text("key")?;
-        let place = (row.int("channel_id")?, row.int("direction")?, key.as_str());
-        let (Some(lane), id, tail) = (lanes.get(&place), LaneId(row.int("id")?), row.int("tail")?) else {
-            return Err(row.wrong("key"));
-        };
-        for (behind, place) in lane.joining.iter().rev().enumerate() {
-            messages[*place] = Some(MessageId {
-                lane: id,
-                seq: tail - to_int(behind),
-            });
-        }
-        let since = row.time_opt("ready_at")?;
-        if since.is_none() {
-            idle.push((id, ready_at(lane)));
-        }
-        let Some(offer) = offer.as_deref_mut() else { continue };
-        let waiting = tail - row.int("head")?;
-        let was_at_rest = waiting == to_int(lane.joining.len());
-        let waits = Waits {
-            channel: lane.first.arriving.event.channel,
-            lane: id,
-            since: since.unwrap_or_else(|| ready_at(lane)),
-            events: events_of_a_claim(waiting),
-        };
-        let standing = match row.int("standing")? {
-            // In memory alone, where rows do not say it.
-            0 if offer.owner.is_none() && was_at_rest && wants.get(&place) == Some(&true) => Standing::Ours,
-            0 if waits.since > now || row.count("tries")? > 0 => Standing::Put,
-            0 => Standing::Free,
-            1 => Standing::Ours,
-            _ => Standing::Held,
-        };
-        if standing == Standing::Ours {
-            offer.hand(handed(offer.claim(id), lane, joining, (tail, now)));
-        } else {
-            offer.leave(waits, standing);
-        }
-    }
-    make_ready(tx, &idle).await?;
-    messages
-        .into_iter()
-        .collect::<Option<Vec<_>>>()
-        .ok_or(StoreError::NotFound("lane that was just joined"))
+    .fetch_all(tx)
+    .await
 }
 
 /// Lanes in which nothing waited, and when they are ready.
