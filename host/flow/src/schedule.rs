@@ -110,15 +110,53 @@ impl Hands for Ours {
     fn room(&self, channel: ChannelId, in_hand: InHand) -> usize {
         let Some(flow) = self.0.upgrade() else { return 0 };
         let (_, credential) = credential_room(&flow, &flow.directory(), channel);
-        let mut room = HANDS
-            .saturating_sub(in_hand.all)
-            .min(TURNS_PER_CHANNEL.saturating_sub(in_hand.of_channel))
-            .min(credential);
-        if flow.schedule.behind.load(Ordering::Relaxed) {
-            room = room
-                .min(FRESH_HANDS.saturating_sub(in_hand.fresh))
-                .min(FRESH_PER_CHANNEL.saturating_sub(in_hand.fresh_of_channel));
-        }
-        room
+        fresh_room(in_hand, flow.schedule.behind.load(Ordering::Relaxed)).min(credential)
+    }
+}
+
+/// How many lanes may be begun as their events come; `behind`: while others wait.
+fn fresh_room(in_hand: InHand, behind: bool) -> usize {
+    let free = HANDS.saturating_sub(in_hand.all);
+    if behind {
+        let fresh = FRESH_HANDS.saturating_sub(in_hand.fresh);
+        free.min(fresh)
+            .min(FRESH_PER_CHANNEL.saturating_sub(in_hand.fresh_of_channel))
+    } else {
+        free.min(TURNS_PER_CHANNEL.saturating_sub(in_hand.of_channel))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f8_during_a_backlog_a_share_of_the_hands_is_for_who_writes_just_now() {
+        // All that looking may take is taken, by one channel or by many.
+        let full = InHand {
+            all: HANDS - FRESH_HANDS,
+            of_channel: TURNS_PER_CHANNEL,
+            ..InHand::default()
+        };
+        assert_eq!(fresh_room(full, true), FRESH_PER_CHANNEL);
+        assert_eq!(fresh_room(full, false), 0, "nobody waits: the channel has its turns");
+        let fresh = |fresh_of_channel, fresh| InHand {
+            all: full.all + fresh,
+            fresh,
+            fresh_of_channel,
+            ..full
+        };
+        assert_eq!(fresh_room(fresh(FRESH_PER_CHANNEL - 1, FRESH_PER_CHANNEL - 1), true), 1);
+        assert_eq!(
+            fresh_room(fresh(FRESH_PER_CHANNEL, FRESH_PER_CHANNEL), true),
+            0,
+            "a flood has no more"
+        );
+        assert_eq!(
+            fresh_room(fresh(0, FRESH_PER_CHANNEL), true),
+            FRESH_PER_CHANNEL,
+            "another channel has its own"
+        );
+        assert_eq!(fresh_room(fresh(0, FRESH_HANDS), true), 0);
     }
 }

@@ -264,7 +264,7 @@ pub trait Hands: Send + Sync {
 pub trait Lanes: Send + Sync {
     /// What could be worked now: channels in turn, beginning behind the one that was served last, and of each as many
     /// lanes as it has room for, at least one and at most `limit`, oldest first. Lanes that failed before do not hide
-    /// the others. Called in a loop.
+    /// the others. Called in a loop: while lanes are handed over, what came in elsewhere may be told a moment later.
     async fn ready(&self, now: Time, limit: usize, room: Room<'_>) -> Result<Vec<ReadyChannel>, StoreError>;
 
     /// From now on a lane that is at rest is claimed in the commit that brings its event, as far as there is room, and

@@ -137,9 +137,11 @@ impl Claims {
         self.table().last_channel
     }
 
-    /// What is known to be ready, where that will do. None: the table is to be looked at.
+    /// What is known to be ready, where that will do. None: the table is to be looked at, as it always is by who does not
+    /// ask again and again.
     pub(super) fn known(&self, limit: usize, room: Room<'_>) -> Option<Vec<ReadyChannel>> {
         let mut table = self.table();
+        table.hands.as_ref()?;
         let last = table.last_channel;
         table.known.enough(last, limit, room)
     }

@@ -13,6 +13,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 /// Longer than any honest step on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,6 +26,8 @@ pub struct Process {
     child: Child,
     pub addr: SocketAddr,
     pub log: Log,
+    /// Until all that it says is read.
+    reading: Option<JoinHandle<()>>,
     control: Control,
 }
 
@@ -135,6 +138,7 @@ impl Process {
                     child,
                     addr,
                     log: log.clone(),
+                    reading: Some(reading),
                     control,
                 }));
             }
@@ -167,9 +171,16 @@ impl Process {
         Ok(())
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until it ends by itself and all that it said is read.
     pub async fn ended(&mut self) -> Result<ExitStatus> {
-        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        let ended = async {
+            let status = self.child.wait().await;
+            if let Some(reading) = self.reading.take() {
+                let _ = reading.await;
+            }
+            status
+        };
+        let ended = tokio::time::timeout(PATIENCE, ended).await;
         Ok(ended.with_context(|| format!("the host does not end:\n{}", self.log.tail()))??)
     }
 
