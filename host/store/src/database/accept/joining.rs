@@ -32,12 +32,56 @@ pub(super) async fn join_lanes(
 ) -> Result<Vec<MessageId>, StoreError> {
     let now = context.now();
     let messages = take_places(tx, context, joining, (now, offer)).await?;
+    write_events(tx, joining, &messages, now).await?;
+    Ok(messages)
+}
+
+/// The events with their keys.
+async fn write_events(
+    tx: &mut Connection,
+    joining: &[Joining<'_>],
+    messages: &[MessageId],
+    now: Time,
+) -> Result<(), StoreError> {
     let (now, today) = (now.unix_ms(), day(now));
     let events = || joining.iter().map(|joining| joining.arriving.event);
     let lanes = || messages.iter().map(|message| message.lane.0);
     let places = || messages.iter().map(|message| message.seq);
     let channels = || events().map(|event| event.channel.0);
     let keys = || events().map(|event| event.key.as_bytes());
+    if tx.is_postgres() {
+        // In one trip to the server.
+        let given = Given::rows(joining.len())
+            .ints(channels())
+            .ints(events().map(|event| direction_number(event.direction)))
+            .bytes(keys())
+            .ints(lanes())
+            .ints(places())
+            .ints(joining.iter().map(|_| today))
+            .ints(joining.iter().map(|joining| joining.deliveries))
+            .ints(joining.iter().map(|joining| joining.arriving.receipt.map(|id| id.0)))
+            .texts(events().map(|event| event.kind))
+            .bytes(events().map(|event| bytes(event.remote_id.as_deref())))
+            .ints(events().map(|event| event.at.unix_ms()))
+            .ints(joining.iter().map(|_| now))
+            .ints(events().map(|event| event.not_before.map(Time::unix_ms)))
+            .bytes(events().map(|event| event.payload.as_slice()));
+        over(
+            r"with given (channel_id, direction, key, lane_id, seq, day, deliveries, receipt_id, kind, remote_id, at,
+                          accepted_at, not_before, payload) as ({rows}),
+                   told as (
+                       insert into dedupe (channel_id, direction, key, lane_id, seq, day, deliveries)
+                       select channel_id, direction, key, lane_id, seq, day, deliveries from given)
+              insert into event (lane_id, seq, channel_id, receipt_id, kind, key, remote_id, at, accepted_at, not_before,
+                                 payload)
+              select lane_id, seq, channel_id, receipt_id, kind, key, remote_id, at, accepted_at, not_before, payload
+              from given",
+            given,
+        )
+        .execute(tx)
+        .await?;
+        return Ok(());
+    }
     let given = Given::rows(joining.len())
         .ints(channels())
         .ints(events().map(|event| direction_number(event.direction)))
@@ -77,7 +121,7 @@ pub(super) async fn join_lanes(
     )
     .execute(tx)
     .await?;
-    Ok(messages)
+    Ok(())
 }
 
 /// A lane that events join, and where they stand among those of the group.
