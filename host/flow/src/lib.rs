@@ -50,6 +50,7 @@ use mantle_sandbox::{ChannelContext, Shelf};
 use mantle_store::directory::{Channel, Platform, Workspace};
 use mantle_store::upkeep::Restored;
 use mantle_store::{Store, StoreError};
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::connector::{Catalog, Connector};
@@ -110,6 +111,8 @@ pub struct Flow {
     telling: tokio::sync::Mutex<()>,
     sending: Sending,
     schedule: Schedule,
+    /// Who looks for a write in doubt.
+    doubts: Semaphore,
 }
 
 /// Between two readings of the directory for unknown hooks: anybody can send those.
@@ -177,6 +180,7 @@ impl Flow {
             telling: tokio::sync::Mutex::new(()),
             sending: Sending::default(),
             schedule: Schedule::default(),
+            doubts: Semaphore::new(worker::DOUBTS_AT_ONCE),
         }))
     }
 

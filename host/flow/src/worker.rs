@@ -15,7 +15,7 @@ use mantle_model::failure::{Cause, Failure, Reason};
 use mantle_store::StoreError;
 use mantle_store::directory::ChannelStatus;
 use mantle_store::intake::Direction;
-use mantle_store::lanes::{Attempt, Change, Claim, ClaimedLane, Ending, StoredEvent};
+use mantle_store::lanes::{Attempt, Change, Claim, ClaimedLane, Effect, EffectState, Ending, StoredEvent};
 use mantle_store::people::Identity;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +38,10 @@ const WRITE_TIME_MAX: Duration = Duration::from_secs(20);
 /// The wait before it is tried again; doubled each time, up to the second.
 const WRITE_AGAIN_AFTER: Duration = Duration::from_millis(50);
 const WRITE_AGAIN_AFTER_MAX: Duration = Duration::from_secs(1);
+
+/// Lanes whose first event has a write in doubt, at once. A crash leaves one on each lane that was in hand, and they are the
+/// oldest: looked for all together they would keep everybody else waiting while conversations are read.
+pub(crate) const DOUBTS_AT_ONCE: usize = 16;
 
 /// How long what was read of a person holds for the events behind the first: what else is written of them meanwhile comes
 /// from turns of the other direction and from merges, which the inbox tells again.
@@ -105,6 +109,11 @@ impl Flow {
 
 /// The events of one claimed lane, in order, until one must wait.
 async fn work(flow: &Flow, lane: &ClaimedLane) {
+    // Before the gates: whoever waits here takes no turn of a credential from the others.
+    let _in_doubt = match lane.events.first() {
+        Some(first) if first.effects.iter().any(is_open) => flow.doubts.acquire().await.ok(),
+        _ => None,
+    };
     let mut person = lane.person.clone().map(|person| (person, flow.now()));
     for event in &lane.events {
         let known = person.take().filter(|(_, since)| flow.now().since(*since) < KNOWN_FOR);
@@ -132,6 +141,10 @@ async fn give_back(flow: &Flow, lane: &ClaimedLane) {
     if let Err(error) = flow.store().release(lane.claim).await {
         tracing::error!(%error, "A lane could not be given back; it comes back by itself");
     }
+}
+
+fn is_open(effect: &Effect) -> bool {
+    matches!(effect.state, EffectState::Intent | EffectState::Ambiguous)
 }
 
 /// Whether the lane is still ours.
