@@ -122,13 +122,12 @@ async fn b3_a_lock_that_holds_every_statement_up_is_answered_503_and_survived() 
     Ok(())
 }
 
-/// PostgreSQL's words for a connection that was given back in the middle of a transaction.
-const HALF_WAY: [&str; 5] = [
+/// PostgreSQL's words for a connection that was given back in the middle of a transaction. Not its codes: times and ids
+/// hold any number.
+const HALF_WAY: [&str; 3] = [
     "already a transaction in progress",
     "already in a transaction",
     "current transaction is aborted",
-    "25P02",
-    "25001",
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
