@@ -134,11 +134,11 @@ async fn work(flow: &Flow, lane: &ClaimedLane) {
             }
         }
     }
-    give_back(flow, lane).await;
+    give_back(flow, lane.claim).await;
 }
 
-async fn give_back(flow: &Flow, lane: &ClaimedLane) {
-    if let Err(error) = flow.store().release(lane.claim).await {
+async fn give_back(flow: &Flow, claim: Claim) {
+    if let Err(error) = flow.store().release(claim).await {
         tracing::error!(%error, "A lane could not be given back; it comes back by itself");
     }
 }

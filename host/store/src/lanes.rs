@@ -268,10 +268,13 @@ pub trait Lanes: Send + Sync {
     async fn ready(&self, now: Time, limit: usize, room: Room<'_>) -> Result<Vec<ReadyChannel>, StoreError>;
 
     /// From now on a lane that is at rest is claimed in the commit that brings its event, as far as there is room, and
-    /// waits in [`Lanes::handed`]: nobody need look for it. None: no more are.
-    fn hand_over(&self, _to: Option<Arc<dyn Hands>>) {}
+    /// waits in [`Lanes::handed`]: nobody need look for it. None: no more are, and those that nobody has asked for come back:
+    /// they are to be released.
+    fn hand_over(&self, _to: Option<Arc<dyn Hands>>) -> Vec<Claim> {
+        Vec::new()
+    }
 
-    /// The lanes that were claimed as their events came. Resolves when there are some.
+    /// The lanes that were claimed as their events came. Resolves when there are some. Dropped before, it takes none.
     async fn handed(&self) -> Result<Vec<ClaimedLane>, StoreError> {
         std::future::pending().await
     }

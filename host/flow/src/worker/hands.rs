@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
 use mantle_model::ids::ChannelId;
 use mantle_store::lanes::{Claim, ClaimedLane};
 use tokio::sync::Notify;
@@ -93,11 +92,8 @@ pub(super) async fn hand_loop(flow: &Arc<Flow>, held: &Held, turns: &mut JoinSet
             }
         }
     }
-    flow.store().hand_over(None);
-    while let Some(Ok(lanes)) = flow.store().handed().now_or_never() {
-        for lane in lanes {
-            give_back(flow, &lane).await;
-        }
+    for claim in flow.store().hand_over(None) {
+        give_back(flow, claim).await;
     }
 }
 

@@ -176,9 +176,27 @@ impl Claims {
         Some(Claim { lane, token })
     }
 
-    /// Says who takes lanes over as their events come.
-    pub(super) fn hand_over(&self, to: Option<Arc<dyn Hands>>) {
-        self.table().hands = to;
+    /// Says who takes lanes over as their events come. Where that is nobody, those that waited come back.
+    pub(super) fn hand_over(&self, to: Option<Arc<dyn Hands>>) -> Vec<Claim> {
+        let mut table = self.table();
+        let left = match &to {
+            Some(_) => Vec::new(),
+            None => table.handed.drain(..).map(|lane| lane.claim).collect(),
+        };
+        table.hands = to;
+        left
+    }
+
+    /// They were asked for and not taken.
+    pub(super) fn hand_again(&self, mut lanes: Vec<ClaimedLane>) {
+        if lanes.is_empty() {
+            return;
+        }
+        let mut table = self.table();
+        lanes.append(&mut table.handed);
+        table.handed = lanes;
+        drop(table);
+        self.handed.notify_one();
     }
 
     /// How many lanes of the channel may be claimed as their events come.
@@ -207,6 +225,15 @@ impl Claims {
         if table.held.contains_key(&lane.claim.lane) && !in_row {
             drop(table);
             self.wants(lane.claim.lane);
+            return;
+        }
+        if table.hands.is_none() {
+            // Nobody asks any more since the group began.
+            drop(table);
+            if in_row {
+                self.doubt([lane.claim]);
+            }
+            self.wake();
             return;
         }
         table.known.remove(lane.claim.lane);

@@ -11,7 +11,7 @@ use mantle_model::clock::Time;
 use mantle_model::ids::{ChannelId, IdentityId, LaneId, MessageId};
 
 use super::accept::message_id;
-use super::claims::After;
+use super::claims::{After, Claims};
 use super::commit::Learnt;
 use super::known::Waits;
 use super::rows::{Of, id_list, to_int};
@@ -51,29 +51,22 @@ impl Lanes for SqlStore {
         Ok(ready)
     }
 
-    fn hand_over(&self, to: Option<Arc<dyn Hands>>) {
-        self.claims.hand_over(to);
+    fn hand_over(&self, to: Option<Arc<dyn Hands>>) -> Vec<Claim> {
+        self.claims.hand_over(to)
     }
 
     async fn handed(&self) -> Result<Vec<ClaimedLane>, StoreError> {
-        let mut lanes = self.claims.handed().await;
-        let identities: Vec<IdentityId> = lanes.iter().filter_map(|lane| lane.identity).collect();
-        let people = async { people::all(&mut self.readers.acquire().await?, &identities).await };
-        match people.await {
-            Ok(people) => {
-                for lane in &mut lanes {
-                    lane.person = lane.identity.and_then(|identity| people.get(&identity).cloned());
-                }
-                Ok(lanes)
-            }
-            Err(error) => {
-                for lane in lanes {
-                    self.release(lane.claim).await?;
-                    self.claims.wake();
-                }
-                Err(error)
-            }
+        let mut handed = Handed {
+            lanes: self.claims.handed().await,
+            claims: &self.claims,
+        };
+        let identities: Vec<IdentityId> = handed.lanes.iter().filter_map(|lane| lane.identity).collect();
+        let people = people::all(&mut self.readers.acquire().await?, &identities).await?;
+        let mut lanes = std::mem::take(&mut handed.lanes);
+        for lane in &mut lanes {
+            lane.person = lane.identity.and_then(|identity| people.get(&identity).cloned());
         }
+        Ok(lanes)
     }
 
     async fn take(&self, now: Time, lanes: &[(ChannelId, LaneId)]) -> Result<Vec<ClaimedLane>, StoreError> {
@@ -276,6 +269,18 @@ impl Lanes for SqlStore {
             }
         }
         Ok(open)
+    }
+}
+
+/// Lanes on their way to who asked for them. Whoever stops asking, or meets an error, leaves them to the next who asks.
+struct Handed<'a> {
+    lanes: Vec<ClaimedLane>,
+    claims: &'a Claims,
+}
+
+impl Drop for Handed<'_> {
+    fn drop(&mut self) {
+        self.claims.hand_again(std::mem::take(&mut self.lanes));
     }
 }
 

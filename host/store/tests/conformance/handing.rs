@@ -149,11 +149,30 @@ pub async fn what_there_is_no_room_for_is_found_by_looking(desk: &Desk<'_>) {
     assert_eq!(asked, (OTHER_CHANNEL, in_hand));
     let found = desk.store.claim(desk.now(), 10).await.unwrap();
     assert_eq!(keys(&found), [["2"], ["9"]]);
-    // Nobody takes any over any more.
-    desk.store.hand_over(None);
+    // Nobody takes any over any more, and what waited comes back.
+    let third = NewEvent {
+        channel: ChannelId(13),
+        ..desk.message("third", "kim")
+    };
+    hook(desk, vec![third]).await;
+    let left = desk.store.hand_over(None);
+    assert_eq!(left.len(), 1);
+    desk.store.release(left[0]).await.unwrap();
+    assert_eq!(keys(&desk.store.claim(desk.now(), 10).await.unwrap()), [["third"]]);
     hook(desk, people(20).collect()).await;
     nothing_is_handed(desk);
     assert_eq!(desk.store.claim(desk.now(), 10).await.unwrap().len(), 3);
+}
+
+pub async fn who_stops_asking_leaves_what_was_handed_over(desk: &Desk<'_>) {
+    Room::of(desk, 8);
+    hook(desk, vec![desk.message("1", "ann")]).await;
+    // Given up at its first wait, if it waits at all.
+    let mut lanes = desk.store.handed().now_or_never().map_or(Vec::new(), Result::unwrap);
+    if lanes.is_empty() {
+        lanes = desk.store.handed().await.unwrap();
+    }
+    assert_eq!(keys(&lanes), [["1"]]);
 }
 
 pub async fn what_was_put_off_is_not_handed_over(desk: &Desk<'_>) {

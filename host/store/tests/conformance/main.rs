@@ -79,6 +79,7 @@ on_each_database! {
     handing::a_lane_handed_over_is_worked_and_at_rest_again,
     handing::what_comes_for_a_lane_in_hand_waits_until_it_is_given_back,
     handing::what_there_is_no_room_for_is_found_by_looking,
+    handing::who_stops_asking_leaves_what_was_handed_over,
     handing::what_was_put_off_is_not_handed_over,
     handing::what_is_told_twice_is_handed_over_once,
     ledger::in_10_a_message_goes_from_stored_to_posted,
