@@ -11,7 +11,7 @@ use mantle_store::lanes::ReadyLane;
 
 /// The allowance of one round, in events: what a lane hands out at most, so that every round serves a lane.
 const ALLOWANCE: u32 = 32;
-/// Turns of one channel at once: half of the hands, so that no channel alone has all.
+/// Turns of one channel at once: a quarter of the hands, so that no channel alone has all.
 pub(crate) const TURNS_PER_CHANNEL: usize = 128;
 /// Of ten hands so many at most are for what failed before.
 const RETRY_HANDS_OF_TEN: usize = 3;

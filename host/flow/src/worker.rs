@@ -51,20 +51,27 @@ const KNOWN_FOR: Duration = Duration::from_secs(1);
 pub async fn run(flow: Arc<Flow>, soft: CancellationToken, hard: CancellationToken) {
     let held = Held::default();
     let (mut turns, mut fresh) = (JoinSet::new(), JoinSet::new());
-    let chores = chores::run(&flow, &soft);
-    let claims = claim_loop(&flow, &held, &mut turns, &soft);
-    let handed = hand_loop(&flow, &held, &mut fresh, &soft);
-    let beats = heartbeat(&flow, &held, &soft);
-    let others = sharing::run(&flow, &soft);
-    tokio::join!(chores, claims, handed, beats, others);
-    let finished = async {
-        while turns.join_next().await.is_some() {}
-        while fresh.join_next().await.is_some() {}
+    let works = async {
+        tokio::join!(
+            chores::run(&flow, &soft),
+            claim_loop(&flow, &held, &mut turns, &soft),
+            hand_loop(&flow, &held, &mut fresh, &soft),
+            sharing::run(&flow, &soft),
+        );
+        let finished = async {
+            while turns.join_next().await.is_some() {}
+            while fresh.join_next().await.is_some() {}
+        };
+        tokio::select! {
+            biased;
+            () = hard.cancelled() => tracing::warn!("Turns under way are dropped; their effects will be looked for"),
+            () = finished => {}
+        }
     };
+    // What is under way when the stop comes keeps its lanes until it has ended.
     tokio::select! {
-        biased;
-        () = hard.cancelled() => tracing::warn!("Turns under way are dropped; their effects will be looked for"),
-        () = finished => {}
+        () = works => {}
+        () = heartbeat(&flow, &held) => {}
     }
     turns.shutdown().await;
     fresh.shutdown().await;
@@ -110,7 +117,7 @@ impl Flow {
 /// The events of one claimed lane, in order, until one must wait.
 async fn work(flow: &Flow, lane: &ClaimedLane) {
     // Before the gates: whoever waits here takes no turn of a credential from the others.
-    let _in_doubt = match lane.events.first() {
+    let mut in_doubt = match lane.events.first() {
         Some(first) if first.effects.iter().any(is_open) => flow.doubts.acquire().await.ok(),
         _ => None,
     };
@@ -133,6 +140,7 @@ async fn work(flow: &Flow, lane: &ClaimedLane) {
                 break;
             }
         }
+        drop(in_doubt.take());
     }
     give_back(flow, lane.claim).await;
 }

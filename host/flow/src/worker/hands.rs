@@ -163,9 +163,10 @@ async fn make_room(flow: &Flow, held: &Held, soft: &CancellationToken, free: usi
     }
 }
 
-pub(super) async fn heartbeat(flow: &Flow, held: &Held, soft: &CancellationToken) {
-    while !soft.is_cancelled() {
-        pause(soft, HEARTBEAT).await;
+/// For ever.
+pub(super) async fn heartbeat(flow: &Flow, held: &Held) {
+    loop {
+        tokio::time::sleep(HEARTBEAT).await;
         let claims: Vec<Claim> = locked(held).keys().copied().collect();
         if let (false, Err(error)) = (claims.is_empty(), flow.store().heartbeat(&claims, flow.now()).await) {
             tracing::error!(%error, "Claims could not be renewed");

@@ -21,8 +21,8 @@ const LEASE: Duration = Duration::from_secs(30);
 /// How long a wait for ready lanes lasts when nobody wakes it: bounds the delay of a time that has come.
 const POLL: Duration = Duration::from_millis(250);
 
-/// How long a claim that may stand in a row and that nobody here has is taken back, heartbeat by heartbeat: longer than
-/// a statement runs on at the server after its connection was lost.
+/// How long a claim that may stand in a row and that nobody here has is taken back, heartbeat by heartbeat, from the first
+/// one that reached the server: longer than a statement runs on there after its connection was lost.
 const DOUBTED_FOR: Duration = Duration::from_secs(60);
 
 /// From so many lanes that are known to wait other hosts are told of them: fewer are begun with the next look.
@@ -46,8 +46,8 @@ struct Table {
     /// Claimed as their events came; nobody has asked for them yet. At most what there was room for.
     handed: Vec<ClaimedLane>,
     known: Known,
-    /// Claims that a row may hold and nobody here has, since when.
-    doubted: HashMap<Claim, Instant>,
+    /// Claims that a row may hold and nobody here has, and since when the server has been told.
+    doubted: HashMap<Claim, Option<Instant>>,
 }
 
 impl fmt::Debug for Table {
@@ -261,18 +261,35 @@ impl Claims {
 
     /// A row may hold the claims, and nobody here has them: they are to be taken back.
     pub(super) fn doubt(&self, claims: impl IntoIterator<Item = Claim>) {
-        let now = Instant::now();
         self.table()
             .doubted
-            .extend(claims.into_iter().map(|claim| (claim, now)));
+            .extend(claims.into_iter().map(|claim| (claim, None)));
     }
 
-    /// The claims that a row may hold without reason. Each is named for a while: what was sent before the connection
-    /// was lost may still come to its end.
-    pub(super) fn doubted(&self) -> Vec<Claim> {
+    /// The server was told to take these back. Each is named for a while on: what was sent before the connection was lost may
+    /// still come to its end. However long the server was away, none is forgotten before.
+    pub(super) fn taken_back(&self, claims: &[Claim], now: Instant) {
         let mut table = self.table();
-        let Table { held, doubted, .. } = &mut *table;
-        doubted.retain(|_, since| since.elapsed() < DOUBTED_FOR);
+        for claim in claims {
+            match table.doubted.get_mut(claim) {
+                Some(since @ None) => *since = Some(now),
+                Some(Some(since)) if now.duration_since(*since) >= DOUBTED_FOR => {
+                    table.doubted.remove(claim);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// No row says who has a lane.
+    pub(super) fn no_rows(&self) {
+        self.table().doubted.clear();
+    }
+
+    /// The claims that a row may hold without reason.
+    pub(super) fn doubted(&self) -> Vec<Claim> {
+        let table = self.table();
+        let Table { held, doubted, .. } = &*table;
         let is_held = |claim: &&Claim| held.get(&claim.lane).is_some_and(|held| held.token == claim.token);
         doubted.keys().filter(|claim| !is_held(claim)).copied().collect()
     }
@@ -397,7 +414,7 @@ impl Claims {
                     lane: *lane,
                     token: held.token,
                 };
-                doubted.insert(claim, now);
+                doubted.insert(claim, None);
             }
             keep
         });
@@ -459,6 +476,25 @@ pub(super) fn token() -> Result<u128, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn b1_a_claim_in_doubt_is_named_until_the_server_was_told_for_a_while() {
+        let claims = Claims::default();
+        let claim = Claim {
+            lane: LaneId(1),
+            token: 1,
+        };
+        claims.doubt([claim]);
+        // However long no heartbeat got through: nothing is forgotten for the time that went by.
+        let back = Instant::now() + 10 * DOUBTED_FOR;
+        assert_eq!(claims.doubted(), [claim]);
+        claims.taken_back(&[claim], back);
+        assert_eq!(claims.doubted(), [claim], "a statement of before may still end");
+        claims.taken_back(&[claim], back + DOUBTED_FOR / 2);
+        assert_eq!(claims.doubted(), [claim]);
+        claims.taken_back(&[claim], back + DOUBTED_FOR);
+        assert_eq!(claims.doubted(), []);
+    }
 
     #[test]
     fn a_lane_is_not_given_away_while_a_commit_of_it_is_under_way() {

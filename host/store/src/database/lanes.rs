@@ -169,7 +169,10 @@ impl Lanes for SqlStore {
         self.claims.renew(claims);
         match &self.shared {
             Some(shared) => shared.heartbeat(&self.claims).await,
-            None => Ok(()),
+            None => {
+                self.claims.no_rows();
+                Ok(())
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 //! since they skip what is locked. A notification that is lost costs the time until the next poll.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mantle_model::clock::Time;
 use sqlx::postgres::PgListener;
@@ -122,6 +122,7 @@ impl Shared {
         )
         .execute(&self.claimers)
         .await?;
+        claims.taken_back(&doubted, Instant::now());
         if strays > 0 {
             claims.wake();
         }
