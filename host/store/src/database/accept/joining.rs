@@ -49,23 +49,16 @@ async fn write_events(
     let places = || messages.iter().map(|message| message.seq);
     let channels = || events().map(|event| event.channel.0);
     let keys = || events().map(|event| event.key.as_bytes());
+    let told = Given::rows(joining.len())
+        .ints(channels())
+        .ints(events().map(|event| direction_number(event.direction)))
+        .bytes(keys())
+        .ints(lanes())
+        .ints(places())
+        .ints(joining.iter().map(|_| today))
+        .ints(joining.iter().map(|joining| joining.deliveries));
     if tx.is_postgres() {
         // In one trip to the server.
-        let given = Given::rows(joining.len())
-            .ints(channels())
-            .ints(events().map(|event| direction_number(event.direction)))
-            .bytes(keys())
-            .ints(lanes())
-            .ints(places())
-            .ints(joining.iter().map(|_| today))
-            .ints(joining.iter().map(|joining| joining.deliveries))
-            .ints(joining.iter().map(|joining| joining.arriving.receipt.map(|id| id.0)))
-            .texts(events().map(|event| event.kind))
-            .bytes(events().map(|event| bytes(event.remote_id.as_deref())))
-            .ints(events().map(|event| event.at.unix_ms()))
-            .ints(joining.iter().map(|_| now))
-            .ints(events().map(|event| event.not_before.map(Time::unix_ms)))
-            .bytes(events().map(|event| event.payload.as_slice()));
         over(
             r"with given (channel_id, direction, key, lane_id, seq, day, deliveries, receipt_id, kind, remote_id, at,
                           accepted_at, not_before, payload) as ({rows}),
@@ -76,25 +69,17 @@ async fn write_events(
                                  payload)
               select lane_id, seq, channel_id, receipt_id, kind, key, remote_id, at, accepted_at, not_before, payload
               from given",
-            given,
+            with_events(told, joining, now),
         )
         .execute(tx)
         .await?;
         return Ok(());
     }
-    let given = Given::rows(joining.len())
-        .ints(channels())
-        .ints(events().map(|event| direction_number(event.direction)))
-        .bytes(keys())
-        .ints(lanes())
-        .ints(places())
-        .ints(joining.iter().map(|_| today))
-        .ints(joining.iter().map(|joining| joining.deliveries));
     over(
         r"with given (channel_id, direction, key, lane_id, seq, day, deliveries) as ({rows})
           insert into dedupe (channel_id, direction, key, lane_id, seq, day, deliveries)
           select channel_id, direction, key, lane_id, seq, day, deliveries from given",
-        given,
+        told,
     )
     .execute(&mut *tx)
     .await?;
@@ -102,26 +87,32 @@ async fn write_events(
         .ints(lanes())
         .ints(places())
         .ints(channels())
-        .ints(joining.iter().map(|joining| joining.arriving.receipt.map(|id| id.0)))
-        .texts(events().map(|event| event.kind))
-        .bytes(keys())
-        .bytes(events().map(|event| bytes(event.remote_id.as_deref())))
-        .ints(events().map(|event| event.at.unix_ms()))
-        .ints(joining.iter().map(|_| now))
-        .ints(events().map(|event| event.not_before.map(Time::unix_ms)))
-        .bytes(events().map(|event| event.payload.as_slice()));
+        .bytes(keys());
     over(
-        r"with given (lane_id, seq, channel_id, receipt_id, kind, key, remote_id, at, accepted_at, not_before,
+        r"with given (lane_id, seq, channel_id, key, receipt_id, kind, remote_id, at, accepted_at, not_before,
                       payload) as ({rows})
           insert into event (lane_id, seq, channel_id, receipt_id, kind, key, remote_id, at, accepted_at, not_before,
                              payload)
           select lane_id, seq, channel_id, receipt_id, kind, key, remote_id, at, accepted_at, not_before, payload
           from given",
-        given,
+        with_events(given, joining, now),
     )
     .execute(tx)
     .await?;
     Ok(())
+}
+
+/// The columns of an event that its key has not.
+fn with_events<'a>(given: Given<'a>, joining: &'a [Joining<'a>], now: i64) -> Given<'a> {
+    let events = || joining.iter().map(|joining| joining.arriving.event);
+    given
+        .ints(joining.iter().map(|joining| joining.arriving.receipt.map(|id| id.0)))
+        .texts(events().map(|event| event.kind))
+        .bytes(events().map(|event| bytes(event.remote_id.as_deref())))
+        .ints(events().map(|event| event.at.unix_ms()))
+        .ints(joining.iter().map(|_| now))
+        .ints(events().map(|event| event.not_before.map(Time::unix_ms)))
+        .bytes(events().map(|event| event.payload.as_slice()))
 }
 
 /// A lane that events join, and where they stand among those of the group.

@@ -14,6 +14,35 @@ use super::Place;
 use crate::StoreError;
 use crate::lanes::{Attempt, Ending};
 
+/// Where rows say who has a lane.
+macro_rules! given_back {
+    () => {
+        ", claim = case when given.frees = 0 then lane.claim end, owner = case when given.frees = 0 then lane.owner end"
+    };
+}
+
+macro_rules! finishing {
+    ($claims:expr) => {
+        concat!(
+            r"with given (lane_id, seq, now, frees) as ({rows})
+              update lane
+              set head = given.seq, tries = 0, failing_since = null, cause_code = null, cause_message = null,
+                  ready_at = case when tail > given.seq
+                      then coalesce((select case when event.not_before > given.now then event.not_before
+                                                 when given.frees = 0 then lane.ready_at
+                                            end
+                                     from event
+                                     where event.lane_id = given.lane_id and event.seq = given.seq + 1),
+                                    given.now)
+                  end",
+            $claims,
+            r" from given
+              where lane.id = given.lane_id and head = given.seq - 1 and tail >= given.seq
+              returning lane.id, lane.channel_id, lane.ready_at, lane.tail - lane.head as waiting"
+        )
+    };
+}
+
 /// An event that has ended.
 pub(super) struct Finished<'a> {
     pub place: Place,
@@ -32,41 +61,9 @@ pub(super) async fn finish(tx: &mut Connection, finished: &[Finished<'_>]) -> Re
         .ints(finished.iter().map(|one| one.seq))
         .ints(finished.iter().map(|one| one.place.now.unix_ms()))
         .ints(finished.iter().map(|one| i64::from(one.frees)));
-    let rows = over_either(
-        r"with given (lane_id, seq, now, frees) as ({rows})
-          update lane
-          set head = given.seq, tries = 0, failing_since = null, cause_code = null, cause_message = null,
-              ready_at = case when tail > given.seq
-                  then coalesce((select case when event.not_before > given.now then event.not_before
-                                             when given.frees = 0 then lane.ready_at
-                                        end
-                                 from event
-                                 where event.lane_id = given.lane_id and event.seq = given.seq + 1),
-                                given.now)
-              end
-          from given
-          where lane.id = given.lane_id and head = given.seq - 1 and tail >= given.seq
-          returning lane.id, lane.channel_id, lane.ready_at, lane.tail - lane.head as waiting",
-        r"with given (lane_id, seq, now, frees) as ({rows})
-          update lane
-          set head = given.seq, tries = 0, failing_since = null, cause_code = null, cause_message = null,
-              ready_at = case when tail > given.seq
-                  then coalesce((select case when event.not_before > given.now then event.not_before
-                                             when given.frees = 0 then lane.ready_at
-                                        end
-                                 from event
-                                 where event.lane_id = given.lane_id and event.seq = given.seq + 1),
-                                given.now)
-              end,
-              claim = case when given.frees = 0 then lane.claim end,
-              owner = case when given.frees = 0 then lane.owner end
-          from given
-          where lane.id = given.lane_id and head = given.seq - 1 and tail >= given.seq
-          returning lane.id, lane.channel_id, lane.ready_at, lane.tail - lane.head as waiting",
-        given,
-    )
-    .fetch_all(&mut *tx)
-    .await?;
+    let rows = over_either(finishing!(""), finishing!(given_back!()), given)
+        .fetch_all(&mut *tx)
+        .await?;
     let mut moved: BTreeMap<LaneId, Option<Waits>> = BTreeMap::new();
     for row in &rows {
         let waits = waits(Of { table: "lane", row })?;
