@@ -173,10 +173,15 @@ impl<'a> Job<'a> {
         Ok(found.ok_or(StoreError::NotFound("the identity"))?)
     }
 
-    pub async fn commit(&self, changes: Vec<Change>) -> Result<(), Stop> {
+    /// What was told of the identity may not hold after these.
+    fn will_change(&self, changes: &[Change]) {
         if !changes.iter().all(is_of_the_event) {
             locked(&self.told).take();
         }
+    }
+
+    pub async fn commit(&self, changes: Vec<Change>) -> Result<(), Stop> {
+        self.will_change(&changes);
         Ok(self.flow.write_down(self.lane.claim, changes).await?)
     }
 
@@ -201,9 +206,7 @@ impl<'a> Job<'a> {
             ended_at: None,
             code: None,
         };
-        if !changes.iter().all(is_of_the_event) {
-            locked(&self.told).take();
-        }
+        self.will_change(&changes);
         changes.push(self.effect(effect.clone()));
         // Nothing has left: better another turn later than one that waits for the database.
         self.flow.store().commit(self.lane.claim, changes).await?;

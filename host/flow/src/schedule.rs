@@ -13,7 +13,7 @@ use crate::directory::Directory;
 use crate::fair::{Fair, Load, TURNS_PER_CHANNEL, Waiting};
 use crate::gates::Key;
 
-/// Lanes worked at the same time. Each waits for two commits and a call over the network; a turn of 50 ms on so many
+/// Lanes worked at the same time. Each waits for two commits and a call over the network; a turn of 100 ms on so many
 /// lanes makes 5,000 messages a second, and one keeps some 50 KiB.
 pub(crate) const HANDS: usize = 512;
 
