@@ -164,7 +164,10 @@ impl Compiler {
         }
         let words = readable(&end.words);
         if words.contains(child::OUT_OF_MEMORY) || words.contains(child::ALLOCATION_FAILED) {
-            return Err(format!("the compiler ran out of its {} MiB", self.memory_mib));
+            return Err(format!(
+                "the compiler ran out of its {} MiB; build a smaller component, in release and without debug information",
+                self.memory_mib
+            ));
         }
         match (end.status.code(), end.status.signal()) {
             (Some(code), _) if code == i32::from(child::REFUSED) => Err(format!("it cannot be compiled: {words}")),
@@ -178,7 +181,10 @@ impl Compiler {
     }
 
     fn took_too_long(&self) -> String {
-        format!("it took longer than {} s to compile", self.time_max.as_secs())
+        format!(
+            "it took longer than {} s to compile; build a smaller component, or give the host more of the processor",
+            self.time_max.as_secs()
+        )
     }
 }
 

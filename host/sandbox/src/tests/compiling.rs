@@ -27,7 +27,7 @@ async fn refused(compiler: Compiler) -> String {
 #[tokio::test]
 async fn d15_a_compilation_without_end_is_given_up_with_a_reason() {
     let problem = refused(Compiler::inside().limited(Duration::ZERO, 0)).await;
-    assert!(problem.ends_with("it took longer than 0 s to compile"), "{problem}");
+    assert!(problem.contains("it took longer than 0 s to compile;"), "{problem}");
 }
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn d15_a_process_that_does_not_end_is_killed() {
     let file = folder.path().join("pid");
     let script = format!("echo $$ >{}; exec sleep 1000", file.display());
     let problem = refused(shell(&script).limited(BRIEF, 64)).await;
-    assert!(problem.ends_with("it took longer than 1 s to compile"), "{problem}");
+    assert!(problem.contains("it took longer than 1 s to compile;"), "{problem}");
     let id = std::fs::read_to_string(file).unwrap();
     assert!(!std::path::Path::new("/proc").join(id.trim()).exists(), "it goes on");
 }
