@@ -1,7 +1,7 @@
 //! The one writer: a thread that owns the only write connection and commits in groups.
 //!
-//! It takes everything that is queued (no artificial wait), runs it in one transaction, commits, and
-//! only then answers. Under load the groups grow by themselves; at rest a job costs one sync of the disk.
+//! It takes everything that is queued, runs it in one transaction, commits, and only then answers. Under load the groups
+//! grow by themselves, and before a server a little more ([`COMPANY_WAIT_MAX`]); at rest a job costs one sync of the disk.
 //! Hooks and what workers learnt, which is nearly all there is, go in as few statements for a group as for one job
 //! ([`work`]). A job that fails takes nobody with it: the group is rolled back and run again with a savepoint per job.
 //! No transaction lives in a future that a caller could drop: callers hold the end of a channel, no more.
@@ -42,6 +42,17 @@ const BATCH_BYTES_MAX: usize = 4 << 20;
 const QUEUE_JOBS_MAX: usize = 4096;
 /// Bytes waiting for the writer: bounds the memory when the disk stalls.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
+
+/// A server is asked a dozen questions for a group, however many jobs are in it, and hosts, server and whoever calls them
+/// share its processors: under load a group waits for others to join it, as long as the one before took and no longer than
+/// this. A group of a few jobs is no load, and whoever writes alone waits for nobody.
+const COMPANY_WAIT_MAX: Duration = Duration::from_millis(8);
+/// Jobs of a group from which the next one waits.
+const COMPANY_FROM: usize = 4;
+/// Jobs that are company enough: more would make it hardly cheaper.
+const COMPANY: usize = 64;
+/// How often a waiting group looks whether there are enough.
+const COMPANY_LOOK: Duration = Duration::from_millis(1);
 
 /// How old a job may grow in the queue before it is answered [`StoreError::Busy`] instead of being written.
 #[derive(Debug, Clone, Copy)]
@@ -320,6 +331,7 @@ impl Watched {
 
 async fn run(mut line: Line, mut jobs: mpsc::Receiver<Queued>) {
     let mut groups = 0;
+    let mut wait = Duration::ZERO;
     loop {
         let next = if groups < CHECKPOINT_AFTER {
             jobs.recv().await
@@ -334,14 +346,35 @@ async fn run(mut line: Line, mut jobs: mpsc::Receiver<Queued>) {
             }
         };
         let Some(first) = next else { break };
+        company(&jobs, wait).await;
         line.look();
         let batch = line.admit(gather(first, &mut jobs));
         if !batch.is_empty() {
             groups += 1;
+            let (begun, jobs) = (Instant::now(), batch.len());
             group::commit(&mut line, batch).await;
+            if line.is_server() {
+                wait = company_wait(begun.elapsed(), jobs);
+            }
         }
     }
     line.close().await;
+}
+
+/// How long a group waits for company, after the one before took so long.
+fn company_wait(took: Duration, jobs: usize) -> Duration {
+    if jobs < COMPANY_FROM {
+        return Duration::ZERO;
+    }
+    took.min(COMPANY_WAIT_MAX)
+}
+
+/// Until the time has come, or enough jobs wait.
+async fn company(jobs: &mpsc::Receiver<Queued>, wait: Duration) {
+    let until = Instant::now() + wait;
+    while jobs.len() < COMPANY && Instant::now() < until {
+        tokio::time::sleep(COMPANY_LOOK).await;
+    }
 }
 
 /// Everything queued, up to the bounds; what waited too long is answered here.

@@ -101,6 +101,10 @@ impl Line {
         })
     }
 
+    pub(super) fn is_server(&self) -> bool {
+        self.server.is_some()
+    }
+
     /// Looks whether a full disk has room again.
     pub(super) fn look(&mut self) {
         if let Some(disk) = &mut self.disk {
@@ -410,7 +414,7 @@ fn refuse_all(batch: Vec<Queued>, error: &StoreError) {
     tracing::error!(jobs = batch.len(), %error, "A commit failed: {error}");
     let why = match Fault::of(error) {
         Fault::Locked => LOCKED,
-        _ => "the disk did not take the commit",
+        _ => "the disk did not take the commit; the log says why",
     };
     for mut queued in batch {
         queued.work.refuse(busy(why));

@@ -183,3 +183,13 @@ async fn what_follows_a_commit_happens_even_if_the_caller_has_gone() {
         .unwrap();
     assert!(followed.load(Ordering::SeqCst));
 }
+
+#[test]
+fn a_group_waits_for_company_under_load_alone() {
+    assert_eq!(company_wait(Duration::from_millis(5), 1), Duration::ZERO);
+    assert_eq!(
+        company_wait(Duration::from_millis(5), COMPANY_FROM),
+        Duration::from_millis(5)
+    );
+    assert_eq!(company_wait(Duration::from_secs(1), 500), COMPANY_WAIT_MAX);
+}
