@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::sql::{Connection, Given, over, sql};
 use mantle_model::clock::Time;
-use mantle_model::ids::{ChannelId, LaneId, MessageId};
+use mantle_model::ids::{ChannelId, IdentityId, LaneId, MessageId, WorkspaceId};
 use mantle_model::inbound::DeliveryReport;
 
 pub(super) use self::lane::waits;
@@ -174,18 +174,18 @@ impl<'a> Sorted<'a> {
 
     /// Tells which lanes were given back and are ready.
     async fn write(self, tx: &mut Connection, context: &Context) -> Result<Vec<Waits>, StoreError> {
-        for effects in in_rounds(self.effects, |(place, seq, effect)| (place.lane, *seq, &effect.step)) {
+        for effects in in_rounds(self.effects, |(place, seq, effect)| [(place.lane, *seq, &effect.step)]) {
             write_effects(tx, &effects).await?;
         }
         write_hops(tx, &self.hops).await?;
-        for links in in_rounds(self.contacts, |link| link.identity) {
+        for links in in_rounds(self.contacts, |link| [link.identity]) {
             link_contacts(tx, &links).await?;
         }
-        for links in in_rounds(self.threads, |link| (link.workspace, &link.conversation)) {
+        for links in in_rounds(self.threads, linked) {
             link_threads(tx, &links).await?;
         }
         own_parts(tx, &self.own_parts, context.now()).await?;
-        for outgoing in in_rounds(self.outgoing, |(channel, _, _, remote_id)| (*channel, *remote_id)) {
+        for outgoing in in_rounds(self.outgoing, |(channel, _, _, remote_id)| [(*channel, *remote_id)]) {
             write_outgoing(tx, &outgoing).await?;
         }
         write_reports(tx, &self.reports).await?;
@@ -196,26 +196,41 @@ impl<'a> Sorted<'a> {
             .collect();
         accept::accept(tx, context, &spawned).await?;
         let mut ready = Vec::new();
-        for finished in in_rounds(self.finished, |one| one.place.lane) {
+        for finished in in_rounds(self.finished, |one| [one.place.lane]) {
             ready.extend(finish(tx, &finished).await?);
         }
-        for retried in in_rounds(self.retried, |one| one.place.lane) {
+        for retried in in_rounds(self.retried, |one| [one.place.lane]) {
             retry(tx, &retried).await?;
         }
         Ok(ready)
     }
 }
 
-/// Parts the items so that no two of one round have the same key, those of one key in their order.
-fn in_rounds<T, K: Ord>(items: Vec<T>, key: impl Fn(&T) -> K) -> Vec<Vec<T>> {
+/// What a link of a thread writes to.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Linked<'a> {
+    Identity(IdentityId),
+    Conversation(WorkspaceId, &'a str),
+}
+
+fn linked<'a>(link: &&'a ThreadLink) -> [Linked<'a>; 2] {
+    [
+        Linked::Identity(link.identity),
+        Linked::Conversation(link.workspace, &link.conversation),
+    ]
+}
+
+/// Parts the items so that no two of one round share a key, those that share one in their order.
+fn in_rounds<T, K: Ord, const N: usize>(items: Vec<T>, keys: impl Fn(&T) -> [K; N]) -> Vec<Vec<T>> {
     let rounds: Vec<usize> = {
-        let mut seen: BTreeMap<K, usize> = BTreeMap::new();
-        let next = |item| {
-            let times = seen.entry(key(item)).or_default();
-            *times += 1;
-            *times - 1
+        let mut next: BTreeMap<K, usize> = BTreeMap::new();
+        let of = |item| {
+            let keys = keys(item);
+            let round = keys.iter().filter_map(|key| next.get(key)).max().copied().unwrap_or(0);
+            next.extend(keys.into_iter().map(|key| (key, round + 1)));
+            round
         };
-        items.iter().map(next).collect()
+        items.iter().map(of).collect()
     };
     let mut parted: Vec<Vec<T>> = Vec::new();
     for (item, round) in items.into_iter().zip(rounds) {

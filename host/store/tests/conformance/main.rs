@@ -59,6 +59,7 @@ on_each_database! {
     people::a_handle_moves_on_with_its_user,
     people::identities_are_joined_into_the_older,
     people::a_conversation_leads_to_its_identity_even_when_left,
+    people::of_two_conversations_in_one_commit_the_later_one_is_current,
     people::a_merged_contact_moves_its_links,
     people::own_parts_are_known,
     people::an_older_word_on_reach_does_not_undo_a_newer,

@@ -186,6 +186,17 @@ pub async fn a_conversation_leads_to_its_identity_even_when_left(desk: &Desk<'_>
     assert_eq!(desk.store.identity(ann).await.unwrap().unwrap().thread, Some(second));
 }
 
+pub async fn of_two_conversations_in_one_commit_the_later_one_is_current(desk: &Desk<'_>) {
+    let (_, ann) = desk.person("1", "ann").await;
+    let lane = desk.claim().await;
+    for names in [["t1", "t2"], ["t4", "t3"]] {
+        let links = names.map(|name| Change::Thread(thread(desk, ann, name)));
+        desk.store.commit(lane.claim, links.to_vec()).await.unwrap();
+        let current = desk.store.identity(ann).await.unwrap().unwrap().thread.unwrap();
+        assert_eq!(current.conversation, names[1]);
+    }
+}
+
 pub async fn a_merged_contact_moves_its_links(desk: &Desk<'_>) {
     desk.connect().await;
     let (_, ann) = desk.person("1", "ann").await;
