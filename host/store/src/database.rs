@@ -22,6 +22,7 @@ mod known;
 mod lanes;
 mod ledger;
 mod open;
+mod orphans;
 mod people;
 pub(crate) mod pieces;
 pub(crate) mod postgres;

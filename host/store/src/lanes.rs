@@ -1,6 +1,6 @@
 //! Lanes: who works what, and what became of it.
 //!
-//! A lane is ready when `ready_at` has come; claiming pushes `ready_at` ahead as the lease. Finished is
+//! A lane is ready when `ready_at` has come and nobody has it. Finished is
 //! what lies at or below `head`. Everything a worker learns is committed through [`Lanes::commit`] under
 //! the token of its claim; a token that no longer holds commits nothing.
 

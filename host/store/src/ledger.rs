@@ -82,6 +82,6 @@ pub trait Ledger: Send + Sync {
     /// Last inbound and outbound times of a channel.
     async fn last_traffic(&self, channel: ChannelId) -> Result<(Option<Time>, Option<Time>), StoreError>;
 
-    /// Events written and not finished, over all lanes.
+    /// Events written and not finished, over all lanes but those that other hosts have in hand.
     async fn backlog(&self) -> Result<u64, StoreError>;
 }

@@ -139,7 +139,7 @@ pub trait Upkeep: Send + Sync {
     /// Read every few seconds at most.
     async fn figures(&self, now: Time) -> Result<Figures, StoreError>;
 
-    /// What waits, where anything does. Read every few seconds at most: it looks at each lane that has work.
+    /// What waits, where anything does, with what this host has in hand; what others have in hand they tell. Read every few seconds at most: it looks at each lane that has work.
     async fn waiting(&self) -> Result<Vec<Waiting>, StoreError>;
 
     /// Newest first.

@@ -146,6 +146,11 @@ impl Claims {
         table.known.enough(last, limit, room)
     }
 
+    /// A look at the table was cut off: what it left is looked for as soon as there is room.
+    pub(super) fn has_more(&self) {
+        self.table().known.look();
+    }
+
     /// Whether more waits than is begun here at once: others may help.
     pub(super) fn is_behind(&self) -> bool {
         let table = self.table();
@@ -199,12 +204,16 @@ impl Claims {
         self.handed.notify_one();
     }
 
-    /// How many lanes of the channel may be claimed as their events come.
-    pub(super) fn room(&self, channel: ChannelId) -> usize {
+    /// How many lanes of the channel may be claimed as their events come, beside so many that a group claims already.
+    pub(super) fn room(&self, channel: ChannelId, wanted: usize) -> usize {
         let (hands, in_hand) = {
             let table = self.table();
             let Some(hands) = table.hands.clone() else { return 0 };
-            let mut in_hand = InHand::default();
+            let mut in_hand = InHand {
+                all: wanted,
+                fresh: wanted,
+                ..InHand::default()
+            };
             for held in table.held.values() {
                 in_hand.all += 1;
                 in_hand.fresh += usize::from(held.fresh);

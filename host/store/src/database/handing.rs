@@ -41,6 +41,7 @@ impl Handing {
             room: Room {
                 claims: Arc::clone(&self.claims),
                 left: BTreeMap::new(),
+                wanted: 0,
             },
             handed: Vec::new(),
             left: Vec::new(),
@@ -86,15 +87,19 @@ pub(super) struct Offer {
 struct Room {
     claims: Arc<Claims>,
     left: BTreeMap<ChannelId, usize>,
+    /// Of all channels.
+    wanted: usize,
 }
 
 impl Offer {
-    /// Whether a lane that becomes ready at this time is to be claimed, if it is at rest.
+    /// Whether a lane that becomes ready at this time is to be claimed, if it is at rest. The lanes of one channel are
+    /// asked for one after the other, so that the next channel has what they leave.
     pub(super) fn wants(&mut self, channel: ChannelId, (ready_at, now): (Time, Time)) -> bool {
-        let Room { claims, left } = &mut self.room;
-        let left = left.entry(channel).or_insert_with(|| claims.room(channel));
+        let Room { claims, left, wanted } = &mut self.room;
+        let left = left.entry(channel).or_insert_with(|| claims.room(channel, *wanted));
         let wants = ready_at <= now && *left > 0;
         *left -= usize::from(wants);
+        *wanted += usize::from(wants);
         wants
     }
 

@@ -61,9 +61,12 @@ impl Membership {
         connection
             .script(if number.is_ok() { "commit" } else { "rollback" })
             .await?;
-        let number = number?
-            .and_then(|number| u8::try_from(number).ok())
-            .ok_or_else(|| StoreError::Unusable("256 hosts use the database already; no more can".to_owned()))?;
+        let number = number?.and_then(|number| u8::try_from(number).ok()).ok_or_else(|| {
+            StoreError::Unusable(
+                "256 hosts use the database already, and no more can: stop one, or wait 15 s after one has crashed"
+                    .to_owned(),
+            )
+        })?;
         Ok(Self {
             id,
             number,

@@ -36,10 +36,17 @@ pub(super) struct Waits {
     pub since: Time,
     /// Events that have not ended.
     pub events: u32,
+    /// The first of them was tried before.
+    pub failed: bool,
 }
 
 impl Known {
     pub(super) fn add(&mut self, waits: Waits) {
+        if waits.failed {
+            // These have a share of the turns, which looking at the table keeps.
+            self.more = true;
+            return;
+        }
         if self.places.len() >= KNOWN_MAX || self.places.contains_key(&waits.lane) {
             self.more |= !self.places.contains_key(&waits.lane);
             return;
@@ -119,6 +126,7 @@ mod tests {
             lane: LaneId(lane),
             since: Time::from_unix_ms(since),
             events: 1,
+            failed: false,
         }
     }
 
@@ -157,6 +165,23 @@ mod tests {
         assert!(known.enough(None, 8, &|_| 8).is_some(), "and not again at once");
         known.remove(LaneId(10));
         assert_eq!(known.enough(None, 8, &|_| 8), None, "nothing is known");
+    }
+
+    #[test]
+    fn lanes_that_failed_are_looked_for() {
+        let mut known = Known::default();
+        known.add(waits(1, 10, 1));
+        assert_eq!(known.enough(None, 8, &|_| 8), None);
+        known.add(Waits {
+            failed: true,
+            ..waits(1, 11, 0)
+        });
+        known.looked = Instant::now().checked_sub(LOOK_AGAIN_AFTER);
+        assert_eq!(
+            known.enough(None, 8, &|_| 8),
+            None,
+            "the table tells how many of them there are"
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::StoreError;
 use crate::intake::Direction;
 use crate::lanes::{Effect, Hop};
 use crate::ledger::{Ledger, MessageFilter, MessageRow, Trace};
+use crate::upkeep::Upkeep;
 
 /// Rows of one list.
 const LIST_MAX: u32 = 200;
@@ -125,12 +126,8 @@ impl Ledger for SqlStore {
     }
 
     async fn backlog(&self) -> Result<u64, StoreError> {
-        // A lane with work has a time.
-        let waiting: i64 =
-            sql(r"select cast(coalesce(sum(tail - head), 0) as bigint) from lane where ready_at is not null")
-                .scalar(&self.readers)
-                .await?;
-        Ok(waiting.unsigned_abs())
+        let waiting = Upkeep::waiting(self).await?;
+        Ok(waiting.iter().map(|waiting| waiting.events).sum())
     }
 }
 

@@ -16,6 +16,7 @@ use super::claims::Claims;
 use super::commit;
 use super::hosts::Membership;
 use super::known::Waits;
+use super::orphans;
 use super::rows::{Of, id_list};
 use crate::StoreError;
 use crate::lanes::Claim;
@@ -37,7 +38,7 @@ pub(super) struct Shared {
     directory_changed: Arc<Notify>,
     /// Another host told something of a credential; keeps one word for whoever comes to listen.
     pub budgets_told: Arc<Notify>,
-    /// What listens and tells; ends with the store.
+    /// What listens, tells and takes over; ends with the store.
     _listener: JoinSet<()>,
 }
 
@@ -52,6 +53,7 @@ impl Shared {
         let (directory_changed, budgets_told) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let mut listener = JoinSet::new();
         listener.spawn(tell(claimers.clone(), tells));
+        listener.spawn(orphans::take_over(claimers.clone(), Arc::clone(claims)));
         if let Some(Pool::Postgres(pool, _)) = listeners {
             let claims = Arc::clone(claims);
             let told = (Arc::clone(&directory_changed), Arc::clone(&budgets_told));
@@ -117,7 +119,9 @@ impl Shared {
             r"with given (id, token) as ({rows}),
                    stray as (select lane.id from lane join given on lane.id = given.id and lane.claim = given.token
                              for update of lane skip locked)
-              update lane set claim = null, owner = null from stray where lane.id = stray.id",
+              update lane
+              set claim = null, owner = null, ready_at = case when tail > head then coalesce(ready_at, last_at) end
+              from stray where lane.id = stray.id",
             given,
         )
         .execute(&self.claimers)
@@ -212,9 +216,11 @@ pub(super) async fn free(tx: &mut Connection, claims: &[Claim], now: Time) -> Re
         .bytes(tokens.iter().map(<[u8; 16]>::as_slice));
     let rows = over(
         r"with given (id, token) as ({rows})
-          update lane set claim = null, owner = null from given
+          update lane
+          set claim = null, owner = null, ready_at = case when tail > head then coalesce(ready_at, last_at) end
+          from given
           where lane.id = given.id and lane.claim = given.token
-          returning lane.id, lane.channel_id, lane.ready_at, lane.tail - lane.head as waiting",
+          returning lane.id, lane.channel_id, lane.ready_at, lane.tries, lane.tail - lane.head as waiting",
         given,
     )
     .fetch_all(tx)

@@ -90,14 +90,27 @@ impl Upkeep for SqlStore {
     }
 
     async fn waiting(&self) -> Result<Vec<Waiting>, StoreError> {
-        let rows = sql(
-            r"select channel_id, direction, cast(sum(tail - head) as bigint) as events from lane
-              where ready_at is not null
-              group by channel_id, direction
-              order by channel_id, direction",
-        )
-        .fetch_all(&self.readers)
-        .await?;
+        let waiting = match self.shared {
+            None => sql(
+                r"select channel_id, direction, cast(sum(tail - head) as bigint) as events from lane
+                  where ready_at is not null
+                  group by channel_id, direction
+                  order by channel_id, direction",
+            ),
+            // A lane in hand may have no time there.
+            Some(_) => sql(
+                r"select channel_id, direction, cast(sum(events) as bigint) as events from (
+                      select channel_id, direction, tail - head as events from lane where ready_at is not null
+                      union all
+                      select channel_id, direction, tail - head from lane
+                      where id in (select value from json_each($1)) and ready_at is null and tail > head
+                  ) as waiting
+                  group by channel_id, direction
+                  order by channel_id, direction",
+            )
+            .bind(id_list(self.claims.held().into_iter().map(|lane| lane.0))),
+        };
+        let rows = waiting.fetch_all(&self.readers).await?;
         let waiting = |row: &Row| {
             let row = Of { table: "lane", row };
             Ok(Waiting {

@@ -158,6 +158,7 @@ async fn take_places(
         }
     }
     let rows = write_lanes(tx, context, &lanes, (now, offer.as_deref())).await?;
+    let in_row = tx.is_postgres();
     let mut idle = Vec::new();
     let mut messages = vec![None; joining.len()];
     for row in &rows {
@@ -173,7 +174,7 @@ async fn take_places(
                 seq: tail - to_int(behind),
             });
         }
-        if row.time_opt("ready_at")?.is_none() {
+        if !in_row && row.time_opt("ready_at")?.is_none() {
             idle.push((id, lane.ready_at(now)));
         }
         if let Some(offer) = offer.as_deref_mut() {
@@ -182,6 +183,7 @@ async fn take_places(
                 lane: id,
                 since: row.time_opt("ready_at")?.unwrap_or_else(|| lane.ready_at(now)),
                 events: events_of_a_claim(tail - row.int("head")?),
+                failed: row.count("tries")? > 0,
             };
             match standing(row, lane, (waits, now), offer)? {
                 Standing::Ours => offer.hand(handed(offer.claim(id), lane, joining, (tail, now))),
@@ -201,7 +203,7 @@ fn standing(row: Of<'_>, lane: &Lane<'_>, (waits, now): (Waits, Time), offer: &O
     Ok(match row.int("standing")? {
         // In memory alone, where rows do not say it.
         0 if offer.owner.is_none() && was_at_rest && lane.wanted => Standing::Ours,
-        0 if waits.since > now || row.count("tries")? > 0 => Standing::Put,
+        0 if waits.since > now || waits.failed => Standing::Put,
         0 => Standing::Free,
         1 => Standing::Ours,
         _ => Standing::Held,
@@ -231,7 +233,10 @@ async fn write_lanes(
         .ints(lanes.values().map(|_| now.unix_ms()))
         .ints(lanes.values().map(|lane| i64::from(lane.wanted)));
     let (token, owner) = offer.map_or((0, None), |offer| (offer.token, offer.owner));
-    // SQLite writes the index anew for a column that is set to what it was: see `make_ready`.
+    // SQLite writes the index anew for a column that is set to what it was: see `make_ready`. A server does so for every
+    // index of the row once an indexed column changes, and cleans up behind it: a lane in hand there has no time as long
+    // as its events came while it was in hand, and neither bringing nor ending them touches an index. Whoever takes the
+    // claim away gives it its time: a worker or a heartbeat in `shared`, or `orphans`.
     over_either(
         r"with given (id, channel_id, direction, key, identity_id, events, ready_at, last_at, wanted) as ({rows})
           insert into lane (id, channel_id, direction, key, identity_id, tail, ready_at, last_at)
@@ -242,12 +247,14 @@ async fn write_lanes(
           returning id, channel_id, direction, key, tail, head, ready_at, tries, 0 as standing",
         r"with given (id, channel_id, direction, key, identity_id, events, ready_at, last_at, wanted) as ({rows})
           insert into lane (id, channel_id, direction, key, identity_id, tail, ready_at, last_at, claim, owner)
-          select id, channel_id, direction, key, identity_id, events, ready_at, last_at,
+          select id, channel_id, direction, key, identity_id, events, case when wanted = 0 then ready_at end, last_at,
                  case when wanted = 1 then $1::bytea end, case when wanted = 1 then $2::bigint end
           from given
           on conflict (channel_id, direction, key) do update
-          set tail = lane.tail + excluded.tail, ready_at = coalesce(lane.ready_at, excluded.ready_at),
-              last_at = excluded.last_at,
+          set tail = lane.tail + excluded.tail, last_at = excluded.last_at,
+              ready_at = case when lane.claim is not null then lane.ready_at
+                              when lane.head < lane.tail or excluded.claim is null
+                              then coalesce(lane.ready_at, excluded.ready_at, excluded.last_at) end,
               claim = case when lane.claim is null and lane.head = lane.tail then excluded.claim else lane.claim end,
               owner = case when lane.claim is null and lane.head = lane.tail then excluded.owner else lane.owner end
           returning id, channel_id, direction, key, tail, head, ready_at, tries,

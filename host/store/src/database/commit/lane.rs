@@ -14,31 +14,38 @@ use super::Place;
 use crate::StoreError;
 use crate::lanes::{Attempt, Ending};
 
-/// Where rows say who has a lane.
-macro_rules! given_back {
+/// Where rows say who has a lane: one in hand may have no time, since whoever has it gives it one.
+macro_rules! on_server {
     () => {
-        ", claim = case when given.frees = 0 then lane.claim end, owner = case when given.frees = 0 then lane.owner end"
+        "case when given.frees = 0 then lane.ready_at else given.now end)
+                  end,
+                  claim = case when given.frees = 0 then lane.claim end,
+                  owner = case when given.frees = 0 then lane.owner end"
+    };
+}
+
+/// A lane in hand keeps its time.
+macro_rules! in_file {
+    () => {
+        "case when given.frees = 0 then lane.ready_at end, given.now)
+                  end"
     };
 }
 
 macro_rules! finishing {
-    ($claims:expr) => {
+    ($otherwise:expr) => {
         concat!(
             r"with given (lane_id, seq, now, frees) as ({rows})
               update lane
               set head = given.seq, tries = 0, failing_since = null, cause_code = null, cause_message = null,
                   ready_at = case when tail > given.seq
-                      then coalesce((select case when event.not_before > given.now then event.not_before
-                                                 when given.frees = 0 then lane.ready_at
-                                            end
+                      then coalesce((select case when event.not_before > given.now then event.not_before end
                                      from event
-                                     where event.lane_id = given.lane_id and event.seq = given.seq + 1),
-                                    given.now)
-                  end",
-            $claims,
+                                     where event.lane_id = given.lane_id and event.seq = given.seq + 1), ",
+            $otherwise,
             r" from given
               where lane.id = given.lane_id and head = given.seq - 1 and tail >= given.seq
-              returning lane.id, lane.channel_id, lane.ready_at, lane.tail - lane.head as waiting"
+              returning lane.id, lane.channel_id, lane.ready_at, lane.tries, lane.tail - lane.head as waiting"
         )
     };
 }
@@ -61,7 +68,7 @@ pub(super) async fn finish(tx: &mut Connection, finished: &[Finished<'_>]) -> Re
         .ints(finished.iter().map(|one| one.seq))
         .ints(finished.iter().map(|one| one.place.now.unix_ms()))
         .ints(finished.iter().map(|one| i64::from(one.frees)));
-    let rows = over_either(finishing!(""), finishing!(given_back!()), given)
+    let rows = over_either(finishing!(in_file!()), finishing!(on_server!()), given)
         .fetch_all(&mut *tx)
         .await?;
     let mut moved: BTreeMap<LaneId, Option<Waits>> = BTreeMap::new();
@@ -96,6 +103,7 @@ pub(in super::super) fn waits(row: Of<'_>) -> Result<Option<Waits>, StoreError> 
         lane: LaneId(row.int("id")?),
         since,
         events: events_of_a_claim(row.int("waiting")?),
+        failed: row.count("tries")? > 0,
     }))
 }
 
