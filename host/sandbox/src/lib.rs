@@ -21,6 +21,7 @@ mod load;
 mod manifest;
 mod plugin;
 mod plugins;
+mod rehearsal;
 mod shelf;
 mod values;
 mod verify;
@@ -34,6 +35,7 @@ pub use form::{Field, FieldKind, FieldProblem};
 pub use load::{Grants, LoadError, PluginEntry};
 pub use plugin::Plugin;
 pub use plugins::{Change, PluginState, Plugins};
+pub use rehearsal::{CutOff, Played, Rehearsal, Stage};
 pub use shelf::{Shelf, ShelfError, ShelfFile};
 pub use values::{
     Abilities, CallError, ChannelContext, Health, HealthReport, Inbound, Profile, ProviderAccount, Template,

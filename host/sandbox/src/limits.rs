@@ -149,6 +149,11 @@ impl Limiter {
             refused: false,
         }
     }
+
+    /// All memories together. They never shrink.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
 }
 
 impl ResourceLimiter for Limiter {

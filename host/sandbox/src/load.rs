@@ -119,7 +119,7 @@ async fn prepare(shared: &Arc<Shared>, entry: PluginEntry) -> Result<Plugin, Str
     })
 }
 
-async fn read(path: &Path) -> Result<Vec<u8>, String> {
+pub(crate) async fn read(path: &Path) -> Result<Vec<u8>, String> {
     let fail = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => "there is no such file; build the connectors or correct `component`".to_owned(),
         _ => format!("it cannot be read ({error}); check its owner and rights"),
