@@ -7,6 +7,7 @@ mod check;
 pub mod compiler;
 mod dead;
 mod doctor;
+mod kit;
 mod output;
 mod plugin;
 mod remote;
@@ -119,6 +120,14 @@ enum PluginCommand {
     Inspect {
         /// A name in the configuration, or the path of a .wasm file.
         plugin: String,
+    },
+    /// Hold a component against its golden cases, a failing provider and nonsense; tells what it has shown it can do.
+    Test {
+        /// The .wasm file that your build made.
+        component: PathBuf,
+        /// The folder of the cases; taken from `tests/golden` beside or above the file otherwise.
+        #[arg(long, value_name = "FOLDER")]
+        cases: Option<PathBuf>,
     },
 }
 
@@ -238,6 +247,7 @@ async fn run(cli: &Cli, clock: Arc<dyn Clock>, output: &Output) -> anyhow::Resul
         Command::Plugin { command } => match command {
             PluginCommand::List => plugin::list(&common.config, output).await,
             PluginCommand::Inspect { plugin } => plugin::inspect(&common.config, plugin, output).await,
+            PluginCommand::Test { component, cases } => kit::test(component, cases.as_deref(), output).await,
         },
         Command::Trace { message } => talk::trace(common, message, output).await,
         Command::Workspace { command } => match command {
