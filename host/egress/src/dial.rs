@@ -7,6 +7,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::Host;
 
@@ -44,7 +46,10 @@ impl Dialers {
         // Another part of the process may have installed one already: any will do.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Ok(Self {
-            guarded: build(builder().dns_resolver(JudgingResolver))?,
+            guarded: build(builder().dns_resolver(JudgingResolver {
+                look_up: by_system,
+                allowed: is_public,
+            }))?,
             open: with_open.then(|| build(builder())).transpose()?,
         })
     }
@@ -93,27 +98,36 @@ fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, EgressError
     })
 }
 
-/// Resolves by the system and lets public addresses through only. What it returns is what is dialled, so a
-/// second answer of the name server is never asked for.
-struct JudgingResolver;
+/// Resolves a name for every connection that is made, and lets allowed addresses through only. What it returns is what
+/// is dialled, so a second answer of the name server is never asked for.
+struct JudgingResolver<L> {
+    look_up: L,
+    allowed: fn(IpAddr) -> bool,
+}
 
-impl Resolve for JudgingResolver {
+type LookUp = BoxFuture<'static, std::io::Result<Vec<SocketAddr>>>;
+
+impl<L: Fn(String) -> LookUp + Send + Sync> Resolve for JudgingResolver<L> {
     fn resolve(&self, name: Name) -> Resolving {
+        let (found, allowed) = ((self.look_up)(name.as_str().to_owned()), self.allowed);
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let public = public_only(found)?;
-            Ok(Box::new(public.into_iter()) as Addrs)
+            let judged = only(found.await?, allowed)?;
+            Ok(Box::new(judged.into_iter()) as Addrs)
         })
     }
 }
 
-fn public_only(found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, NotPublic> {
+fn by_system(name: String) -> LookUp {
+    async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) }.boxed()
+}
+
+fn only(found: Vec<SocketAddr>, allowed: fn(IpAddr) -> bool) -> Result<Vec<SocketAddr>, NotPublic> {
     let had_any = !found.is_empty();
-    let public: Vec<_> = found.into_iter().filter(|address| is_public(address.ip())).collect();
-    if public.is_empty() && had_any {
+    let judged: Vec<_> = found.into_iter().filter(|address| allowed(address.ip())).collect();
+    if judged.is_empty() && had_any {
         return Err(NotPublic);
     }
-    Ok(public)
+    Ok(judged)
 }
 
 #[derive(Debug)]
@@ -203,6 +217,13 @@ fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -213,8 +234,58 @@ mod tests {
                 .collect::<Vec<SocketAddr>>()
         };
         let mixed = all(&["127.0.0.1:0", "8.8.8.8:0", "[::1]:0", "[64:ff9b::808:808]:0"]);
-        assert_eq!(public_only(mixed).unwrap(), all(&["8.8.8.8:0"]));
-        assert!(public_only(all(&["169.254.169.254:0", "[fd00::1]:0"])).is_err());
-        assert_eq!(public_only(vec![]).unwrap(), vec![]);
+        assert_eq!(only(mixed, is_public).unwrap(), all(&["8.8.8.8:0"]));
+        assert!(only(all(&["169.254.169.254:0", "[fd00::1]:0"]), is_public).is_err());
+        assert_eq!(only(vec![], is_public).unwrap(), vec![]);
+    }
+
+    /// One address of this machine in the place of a public one, since nothing else may be dialled in a test.
+    const PUBLIC: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+    const PRIVATE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1));
+
+    /// Answers every request at this address and counts the connections.
+    async fn listening(address: IpAddr, port: u16) -> (u16, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind((address, port)).await.unwrap();
+        let (port, taken) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&taken);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                let _ = stream.write_all(answer).await;
+            }
+        });
+        (port, taken)
+    }
+
+    #[tokio::test]
+    async fn d10_a_name_that_is_bound_anew_is_judged_anew_and_dialled_as_judged() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let (port, good) = listening(PUBLIC, 0).await;
+        let (_, inside) = listening(PRIVATE, port).await;
+        // The name server's answers, one after the other: public, private, public beside private, private.
+        let answers = [vec![PUBLIC], vec![PRIVATE], vec![PRIVATE, PUBLIC], vec![PRIVATE]];
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let look_up = move |_: String| -> LookUp {
+            let answer = &answers[count.fetch_add(1, Ordering::SeqCst)];
+            let found = answer.iter().map(|address| SocketAddr::new(*address, 0)).collect();
+            async move { Ok(found) }.boxed()
+        };
+        let allowed = |address| address == PUBLIC;
+        let client = build(builder().dns_resolver(JudgingResolver { look_up, allowed })).unwrap();
+        let url = format!("http://rebound.example:{port}/");
+        for (place, expected) in [true, false, true, false].into_iter().enumerate() {
+            let answer = client.get(&url).send().await;
+            assert_eq!(answer.is_ok(), expected, "{place}: {answer:?}");
+            if let Err(error) = answer {
+                let told = classify(&error, &Host::Domain("rebound.example".to_owned()), false);
+                assert_eq!(told.kind, ErrorKind::Denied, "{told}");
+            }
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 4, "one answer for one connection");
+        assert_eq!((good.load(Ordering::SeqCst), inside.load(Ordering::SeqCst)), (2, 0));
     }
 }

@@ -24,6 +24,11 @@ const FRAMING: [&str; 10] = [
     "upgrade",
 ];
 
+/// Header lines of one request: more have no honest use, and a map of headers has an end that is a panic.
+const HEADERS_MAX: usize = 100;
+/// Names and values of all headers of one request, in bytes: as much as is taken of an answer.
+const HEADER_BYTES_MAX: usize = 32 * 1024;
+
 /// What may stand in one segment of a path as it is (RFC 3986 `pchar` without sub-delimiters that servers split at).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -34,6 +39,16 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
 
 /// The caller's headers, checked.
 pub fn headers(given: &[(String, String)], credential: Option<&Credential>) -> Result<HeaderMap, EgressError> {
+    let bytes = given
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum::<usize>();
+    if given.len() > HEADERS_MAX || bytes > HEADER_BYTES_MAX {
+        return Err(EgressError::invalid(format!(
+            "the request has {} headers of {bytes} bytes; {HEADERS_MAX} of {HEADER_BYTES_MAX} are sent",
+            given.len()
+        )));
+    }
     let mut map = HeaderMap::new();
     for (name, value) in given {
         let name = HeaderName::from_bytes(name.as_bytes())
@@ -88,7 +103,7 @@ pub fn credential_headers(credential: &Credential, map: &mut HeaderMap) -> Resul
     Ok(())
 }
 
-/// The path with its placeholders filled.
+/// The path with its placeholders filled. One that stands there twice is refused: the second may be somebody's text.
 pub fn path(template: &str, credential: &Credential) -> Result<String, EgressError> {
     let mut filled = template.to_owned();
     for injection in &credential.injections {
@@ -98,8 +113,14 @@ pub fn path(template: &str, credential: &Credential) -> Result<String, EgressErr
         if matches!(value.expose(), "" | "." | "..") {
             return Err(broken(credential, "cannot stand in a path"));
         }
+        let place = format!("{{{placeholder}}}");
+        if template.matches(&place).nth(1).is_some() {
+            return Err(EgressError::invalid(format!(
+                "the path has `{place}` more than once; percent-encode what others wrote"
+            )));
+        }
         let encoded = utf8_percent_encode(value.expose(), SEGMENT).to_string();
-        filled = filled.replace(&format!("{{{placeholder}}}"), &encoded);
+        filled = filled.replace(&place, &encoded);
     }
     Ok(filled)
 }
@@ -225,6 +246,35 @@ mod tests {
         check("ü {t}", Some("/bot%C3%BC%20%7Bt%7D/send"));
         check("", None);
         check("..", None);
+    }
+
+    #[test]
+    fn e14_a_placeholder_in_somebody_s_text_is_not_filled() {
+        let bot = credential(vec![Injection::Path {
+            placeholder: "t".into(),
+            value: secret("s3cret"),
+        }]);
+        assert!(path("/bot{t}/say/{t}", &bot).is_err());
+        let nested = path("/bot{t}/say/{{t}}", &bot);
+        assert!(nested.is_err(), "{nested:?}");
+        assert_eq!(
+            path("/bot{t}/say/%7Bt%7D/{x}", &bot).unwrap(),
+            "/bots3cret/say/%7Bt%7D/{x}"
+        );
+    }
+
+    #[test]
+    fn d11_headers_have_an_end() {
+        let lines = |count: usize, bytes: usize| {
+            (0..count)
+                .map(|line| (format!("x-{line}"), "y".repeat(bytes)))
+                .collect::<Vec<_>>()
+        };
+        assert!(headers(&lines(HEADERS_MAX, 1), None).is_ok());
+        assert!(headers(&lines(HEADERS_MAX + 1, 1), None).is_err());
+        // As many as would make the map panic.
+        assert!(headers(&lines(40_000, 1), None).is_err());
+        assert!(headers(&lines(2, HEADER_BYTES_MAX / 2), None).is_err());
     }
 
     #[test]
