@@ -5,8 +5,8 @@ use crate::values::{MediaId, TimeMs};
 use crate::{config, crypto, http, kv, log, media};
 
 /// All that a connector may ask of its surroundings. Two implementations: the imports of the component, and
-/// [`golden::Script`](crate::golden::Script) for tests. In `receive` only `config`, `hook_url`, `now`, `hmac` and `log`
-/// answer; everything else is refused there.
+/// [`golden::Script`](crate::golden::Script) for tests. In `receive` only `config`, `hook_url`, `now`, `log` and
+/// what computes with secrets answer; everything else is refused there.
 pub trait Host {
     /// One call to the provider. At most 20 in one call of the connector.
     ///
@@ -39,6 +39,41 @@ pub trait Host {
     /// # Errors
     /// The manifest names no such secret, or the channel has none.
     fn hmac(&self, secret: &str, algorithm: crypto::Algorithm, data: &[u8]) -> Result<Vec<u8>, crypto::Error>;
+
+    /// Whether `code` is the HMAC of `data`.
+    ///
+    /// # Errors
+    /// As [`Host::hmac`].
+    fn verify(
+        &self,
+        secret: &str,
+        algorithm: crypto::Algorithm,
+        data: &[u8],
+        code: &[u8],
+    ) -> Result<bool, crypto::Error>;
+
+    /// Whether `digest` is the hash of the parts and the secret, sorted and joined. 1 to 8 parts, none empty.
+    ///
+    /// # Errors
+    /// As [`Host::hmac`].
+    fn verify_sorted(
+        &self,
+        secret: &str,
+        algorithm: crypto::Algorithm,
+        parts: &[Vec<u8>],
+        digest: &[u8],
+    ) -> Result<bool, crypto::Error>;
+
+    /// AES-256-CBC. With [`crypto::InitialVector::OfKey`] the first block of the text is left out.
+    ///
+    /// # Errors
+    /// See [`crypto::DecryptError`].
+    fn decrypt_aes256_cbc(
+        &self,
+        secret: &str,
+        start: &crypto::InitialVector,
+        data: &[u8],
+    ) -> Result<Vec<u8>, crypto::DecryptError>;
 
     /// # Errors
     /// See [`kv::Error`].
@@ -106,6 +141,35 @@ impl Host for Imports {
 
     fn hmac(&self, secret: &str, algorithm: crypto::Algorithm, data: &[u8]) -> Result<Vec<u8>, crypto::Error> {
         crypto::hmac(secret, algorithm, data)
+    }
+
+    fn verify(
+        &self,
+        secret: &str,
+        algorithm: crypto::Algorithm,
+        data: &[u8],
+        code: &[u8],
+    ) -> Result<bool, crypto::Error> {
+        crypto::verify(secret, algorithm, data, code)
+    }
+
+    fn verify_sorted(
+        &self,
+        secret: &str,
+        algorithm: crypto::Algorithm,
+        parts: &[Vec<u8>],
+        digest: &[u8],
+    ) -> Result<bool, crypto::Error> {
+        crypto::verify_sorted(secret, algorithm, parts, digest)
+    }
+
+    fn decrypt_aes256_cbc(
+        &self,
+        secret: &str,
+        start: &crypto::InitialVector,
+        data: &[u8],
+    ) -> Result<Vec<u8>, crypto::DecryptError> {
+        crypto::decrypt_aes256_cbc(secret, start, data)
     }
 
     fn kv_get(&self, key: &str) -> Result<Option<Vec<u8>>, kv::Error> {

@@ -90,6 +90,8 @@ pub(crate) const PARTS_MAX: usize = 32;
 pub(crate) const FILES_MAX: usize = 64;
 /// Bytes of one `media.read`.
 pub(crate) const MEDIA_READ_BYTES_MAX: u32 = 65_536;
+/// Parts that are sorted with a secret: providers sort three or four.
+pub(crate) const SORTED_PARTS_MAX: usize = 8;
 /// Bytes of a key in the channel's store.
 pub(crate) const KV_KEY_BYTES_MAX: usize = 256;
 /// Bytes of a value in the channel's store.
