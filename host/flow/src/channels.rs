@@ -394,7 +394,7 @@ pub async fn check(flow: &Flow, id: ChannelId) -> Result<Arc<Channel>, ChannelEr
             set_status(flow, &channel, (ChannelStatus::Disconnected, Some(cause.message))).await;
         }
         // Told to slow down: it is there.
-        Err(CallError::Provider(Failure::RateLimited { .. }) | CallError::Busy) => {}
+        Err(CallError::Provider(Failure::RateLimited { .. }) | CallError::Busy(_)) => {}
         Err(error) => {
             set_status(flow, &channel, (ChannelStatus::Offline, Some(cause_of(&error).message))).await;
         }

@@ -368,7 +368,7 @@ pub(crate) fn failure_word(error: &CallError) -> &'static str {
         CallError::CpuExceeded(_) => "cpu",
         CallError::TimedOut(_) => "timeout",
         CallError::Garbage(_) => "garbage",
-        CallError::Busy => "busy",
+        CallError::Busy(_) => "busy",
         CallError::Unsupported(_) => "unsupported",
     }
 }

@@ -188,7 +188,7 @@ mod tests {
     fn a_second_start_takes_the_cache_and_a_changed_file_is_none() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("cache");
-        let engine = crate::engine::build(&crate::engine::Resources::default().pools).unwrap();
+        let (engine, _) = crate::engine::build(&crate::engine::Resources::default().pools).unwrap();
         let compiled = engine.precompile_component(EMPTY).unwrap();
         let found = |digest: &str| Cache::open(&folder, &engine).unwrap().find(&engine, digest).is_some();
         let keep = || {
@@ -232,7 +232,7 @@ mod tests {
         let compiled = compiling.precompile_component(EMPTY).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let names = [Some(1_000), Some(100), None].map(|slots| {
-            let engine = crate::engine::build(&[slots]).unwrap();
+            let (engine, _) = crate::engine::build(&[slots]).unwrap();
             let cache = Cache::open(folder.path(), &engine).unwrap();
             drop(cache.keep(&engine, "digest", &compiled).unwrap());
             cache.name("digest")

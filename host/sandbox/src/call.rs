@@ -4,23 +4,26 @@
 //! epoch and yields to others while it is spent; wall clock is limited from outside, since epochs do not stop host
 //! functions. A trap, a time-out or a limit ends as a value of [`CallError`].
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use mantle_model::clock::Clock;
 use mantle_model::failure::{Cause, Failure};
-use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::ResourceTable;
 use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
-use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
 
+use crate::admission::Place;
 use crate::cpu::{Booked, Cpu};
 use crate::leaks;
 use crate::limits::{self, Limiter};
+use crate::line::line;
 use crate::plugin::Parts;
 use crate::shelf::ShelfFile;
-use crate::values::{CallError, ChannelContext};
+use crate::values::{CallError, ChannelContext, Crowd};
 
 /// What kind of call it is: decides its budgets and whether it may act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,8 +91,10 @@ impl Wasi {
         wasi.stderr(last_words.clone())
             .max_random_size(limits::RANDOM_BYTES_MAX)
             .wall_clock(HostClock(Arc::clone(clock)))
+            .monotonic_clock(CoarseClock(Instant::now()))
             .allow_tcp(false)
-            .allow_udp(false);
+            .allow_udp(false)
+            .allow_ip_name_lookup(false);
         Self {
             ctx: wasi.build(),
             last_words,
@@ -162,7 +167,7 @@ struct HostClock(Arc<dyn Clock>);
 
 impl HostWallClock for HostClock {
     fn resolution(&self) -> Duration {
-        Duration::from_millis(1)
+        limits::CLOCK_STEP
     }
 
     fn now(&self) -> Duration {
@@ -170,14 +175,28 @@ impl HostWallClock for HostClock {
     }
 }
 
+/// Time since the guest first asked for it, in steps of [`limits::CLOCK_STEP`].
+struct CoarseClock(Instant);
+
+impl HostMonotonicClock for CoarseClock {
+    fn resolution(&self) -> u64 {
+        u64::try_from(limits::CLOCK_STEP.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn now(&self) -> u64 {
+        let passed = u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        passed - passed % self.resolution()
+    }
+}
+
 /// A call under way.
 pub(crate) struct Call {
     pub(crate) store: Store<CallState>,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Call {
-    pub(crate) fn new(kind: Kind, parts: Arc<Parts>, channel: ChannelContext, permit: OwnedSemaphorePermit) -> Self {
+    pub(crate) fn new(kind: Kind, parts: Arc<Parts>, channel: ChannelContext, place: Place) -> Self {
         let engine = parts.engine.clone();
         let mut store = Store::new(&engine, CallState::new(kind, parts, channel));
         store.limiter(|state| &mut state.limiter);
@@ -192,7 +211,7 @@ impl Call {
             // Tokio's own yield puts the task behind the others; wasmtime's would have it polled again at once.
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         });
-        Self { store, _permit: permit }
+        Self { store, _place: place }
     }
 
     /// Lends a file for an argument of the call.
@@ -214,10 +233,13 @@ impl Call {
     ) -> Result<T, CallError> {
         let state = self.store.data();
         let (time_max, cpu) = (state.kind.time_max(), Arc::clone(&state.cpu));
-        let ended = tokio::time::timeout(time_max, Booked::new(cpu, guest(&mut self.store))).await;
+        // A panic can only be one of a host function: the store that it happened in serves nobody else.
+        let guest = AssertUnwindSafe(guest(&mut self.store)).catch_unwind();
+        let ended = tokio::time::timeout(time_max, Booked::new(cpu, guest)).await;
         let error = match ended {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => self.classify(&error),
+            Ok(Ok(Ok(value))) => return Ok(value),
+            Ok(Ok(Err(error))) => self.classify(&error),
+            Ok(Err(_)) => CallError::Trapped("a function of the host failed; its log says where".to_owned()),
             Err(_) => CallError::TimedOut(ms(time_max)),
         };
         let state = self.store.data();
@@ -251,7 +273,7 @@ impl Call {
     fn classify(&self, error: &wasmtime::Error) -> CallError {
         let state = self.store.data();
         if error.downcast_ref::<wasmtime::PoolConcurrencyLimitError>().is_some() {
-            return CallError::Busy;
+            return CallError::Busy(Crowd::Host);
         }
         if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
             return CallError::CpuExceeded(ms(state.kind.cpu_max()));
@@ -269,6 +291,8 @@ impl Call {
         if let Some(function) = error.downcast_ref::<WasmBacktrace>().and_then(innermost) {
             text = format!("{text}, in {function}");
         }
+        // Names of functions are the guest's own words.
+        let text = line(&text, limits::CRASH_BYTES_MAX);
         CallError::Trapped(leaks::scrub_text(&state.channel.secrets, &text))
     }
 

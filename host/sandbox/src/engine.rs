@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use mantle_egress::EgressConfig;
 use mantle_model::clock::Clock;
+use tokio::sync::Semaphore;
 use wasmtime::component::{HasSelf, Linker};
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy, WasmFeatures};
 
 use crate::bindings::Minimal;
 use crate::cache::Cache;
@@ -38,6 +39,10 @@ pub(crate) struct Shared {
     pub shelf: Arc<dyn Shelf>,
     pub clock: Arc<dyn Clock>,
     pub egress: EgressConfig,
+    /// Places for calls of all plugins.
+    pub calls: Arc<Semaphore>,
+    /// Places for calls of all plugins to providers.
+    pub http_calls: Arc<Semaphore>,
 }
 
 /// What a machine gives the engine; tests take less.
@@ -67,7 +72,8 @@ impl Sandbox {
         clock: Arc<dyn Clock>,
         resources: &Resources,
     ) -> Result<Self, LoadError> {
-        let engine = build(&resources.pools).map_err(LoadError)?;
+        let (engine, slots) = build(&resources.pools).map_err(LoadError)?;
+        let calls_max = slots.unwrap_or(limits::CALLS_WITHOUT_POOL);
         let linker = link(&engine)
             .map_err(|error| LoadError(format!("the imports of connectors cannot be linked: {error:#}")))?;
         let cache = Cache::open(&config.cache_dir, &engine).map_err(LoadError)?;
@@ -80,6 +86,8 @@ impl Sandbox {
                 shelf,
                 clock,
                 egress: config.egress,
+                calls: Arc::new(Semaphore::new(calls_max as usize)),
+                http_calls: Arc::new(Semaphore::new(limits::HTTP_CALLS_AT_ONCE)),
             }),
         })
     }
@@ -93,8 +101,9 @@ impl Sandbox {
     }
 }
 
-/// The engine with as large a pool as the machine can reserve, or without one, and its ticking thread.
-pub(crate) fn build(pools: &[Option<u32>]) -> Result<Engine, String> {
+/// The engine with as large a pool as the machine can reserve, or without one, and its ticking thread. Answers with the
+/// slots of the pool too.
+pub(crate) fn build(pools: &[Option<u32>]) -> Result<(Engine, Option<u32>), String> {
     let mut problem = String::new();
     for slots in pools.iter().copied() {
         match Engine::new(&config(slots)) {
@@ -106,7 +115,7 @@ pub(crate) fn build(pools: &[Option<u32>]) -> Result<Engine, String> {
                     );
                 }
                 tick(&engine)?;
-                return Ok(engine);
+                return Ok((engine, slots));
             }
             Err(error) => problem = format!("{error:#}"),
         }
@@ -135,11 +144,15 @@ fn config(slots: Option<u32>) -> Config {
         .wasm_custom_page_sizes(false)
         .wasm_wide_arithmetic(false)
         .wasm_stack_switching(false)
+        // Without garbage collection what is left of these is types that nobody makes use of.
+        .wasm_features(WasmFeatures::GC | WasmFeatures::FUNCTION_REFERENCES, false)
         .shared_memory(false)
         // A call has one task: without the book-keeping for more, a fresh instance costs half.
         .concurrency_support(false)
         .consume_fuel(false)
         .epoch_interruption(true)
+        .max_wasm_stack(limits::WASM_STACK_BYTES_MAX)
+        .async_stack_size(limits::CALL_STACK_BYTES)
         .native_unwind_info(false);
     if let Some(slots) = slots {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots)));

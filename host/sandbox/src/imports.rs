@@ -9,6 +9,8 @@ mod kv;
 mod log;
 mod media;
 
+pub(crate) use log::Allowance;
+
 use crate::bindings::mantle::connector::{config, values};
 use crate::call::CallState;
 

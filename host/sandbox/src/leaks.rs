@@ -1,12 +1,14 @@
 //! Keeps a channel's secrets out of what a guest sends, reads, logs and reports.
 //!
-//! A guest is never given a secret, but a provider may tell one back. Only secrets of some length are searched
-//! for, as they are and percent-encoded; see [`LEAK_BYTES_MIN`].
+//! A guest is never given a secret, but a provider may tell one back, in the spelling it was sent in or in one of its
+//! own. Only secrets of some length are searched for; see [`LEAK_BYTES_MIN`].
 
 use std::borrow::Cow;
 
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use memchr::memmem;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use mantle_model::secret::Secrets;
 
@@ -49,11 +51,44 @@ impl<'s> Needles<'s> {
     }
 }
 
-/// As it is, and percent-encoded where that is something else.
-fn spellings(plain: &str) -> impl Iterator<Item = Cow<'_, str>> {
-    let differs = !plain.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    let encoded = differs.then(|| utf8_percent_encode(plain, NON_ALPHANUMERIC).to_string());
-    std::iter::once(Cow::Borrowed(plain)).chain(encoded.map(Cow::Owned))
+/// What the host leaves as it is in a segment of a path.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b':');
+/// Letters of base64 that hold bits of what stands before, by how many bytes of it share the first group of three.
+const SHARED_LETTERS: [usize; 3] = [0, 2, 3];
+
+/// As it is, and as paths, queries, JSON and Basic credentials write it.
+fn spellings(plain: &str) -> Vec<Cow<'_, str>> {
+    let mut all = vec![Cow::Borrowed(plain)];
+    if !plain.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        all.push(utf8_percent_encode(plain, NON_ALPHANUMERIC).to_string().into());
+        all.push(utf8_percent_encode(plain, SEGMENT).to_string().into());
+        all.push(
+            form_urlencoded::byte_serialize(plain.as_bytes())
+                .collect::<String>()
+                .into(),
+        );
+        all.push(plain.replace('\\', "\\\\").replace('"', "\\\"").into());
+        all.push(plain.replace('/', "\\/").into());
+    }
+    for before in 0..SHARED_LETTERS.len() {
+        all.push(inside_base64(&STANDARD, before, plain).into());
+        all.push(inside_base64(&URL_SAFE, before, plain).into());
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// The letters that base64 writes for nothing but the secret, with so many bytes of something else before it.
+fn inside_base64(alphabet: &impl Engine, before: usize, plain: &str) -> String {
+    let whole = alphabet.encode([&[0; 3][..before], plain.as_bytes()].concat());
+    let letters = (before + plain.len()) * 8 / 6;
+    whole[SHARED_LETTERS[before]..letters].to_owned()
 }
 
 fn replaced(bytes: &[u8], needle: &[u8]) -> Vec<u8> {
@@ -97,5 +132,37 @@ mod tests {
         let text = "a 123456789:AAF0bCdEfGhIjKl b 123456789:AAF0bCdEfGhIjKl";
         assert_eq!(scrub_text(&secrets, text), "a [secret] b [secret]");
         assert_eq!(scrub_text(&secrets, "hello"), "hello");
+    }
+
+    #[test]
+    fn d13_a_secret_is_found_in_every_spelling_that_it_is_sent_in() {
+        let secret = "p/ss-w\"rd: a+b\\c=0123";
+        let mut secrets = Secrets::default();
+        secrets.add("password", Secret::new(secret.to_owned()));
+        let check = |text: &str, expected: &str| assert_eq!(scrub_text(&secrets, text), expected, "{text}");
+        let form = form_urlencoded::Serializer::new(String::new())
+            .append_pair("a", secret)
+            .finish();
+        check(&form, "a=[secret]");
+        check(
+            &format!("/bot{}/send", utf8_percent_encode(secret, SEGMENT)),
+            "/bot[secret]/send",
+        );
+        check(r#"{"a":"p/ss-w\"rd: a+b\\c=0123"}"#, r#"{"a":"[secret]"}"#);
+        // What a hook or an echo brings of Basic credentials, whatever the name before the password is long.
+        for user in ["", "u", "us", "use", "user-4711"] {
+            for (engine, after) in [(&STANDARD, ""), (&URL_SAFE, ""), (&STANDARD, ", and more")] {
+                let pair = format!("{user}:{secret}{after}");
+                let header = format!("Basic {}", engine.encode(&pair));
+                let clean = scrub_text(&secrets, &header);
+                assert!(clean.contains("[secret]"), "{user}: {header}");
+                let rest = clean.replace("[secret]", "").replace("Basic ", "");
+                // A letter or two at either end, which the secret shares with its neighbours.
+                assert!(
+                    rest.len() <= header.len() - "Basic ".len() - secret.len() * 8 / 6 + 4,
+                    "{clean}"
+                );
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! whatever a guest does ends as a value of [`CallError`], never as a panic of the host.
 //! Knows nothing of the database, of inboxes or of HTTP servers. Alone names wasmtime.
 
+mod admission;
 mod bindings;
 mod cache;
 mod call;
@@ -17,6 +18,7 @@ mod grants;
 mod imports;
 mod leaks;
 mod limits;
+mod line;
 mod load;
 mod manifest;
 mod plugin;
@@ -38,6 +40,6 @@ pub use plugins::{Change, PluginState, Plugins};
 pub use rehearsal::{CutOff, Played, Rehearsal, Stage};
 pub use shelf::{Shelf, ShelfError, ShelfFile};
 pub use values::{
-    Abilities, CallError, ChannelContext, Health, HealthReport, Inbound, Profile, ProviderAccount, Template,
+    Abilities, CallError, ChannelContext, Crowd, Health, HealthReport, Inbound, Profile, ProviderAccount, Template,
     TemplateButton, Verdict,
 };

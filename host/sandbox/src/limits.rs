@@ -49,6 +49,13 @@ pub(crate) const HOSTCALL_BYTES_MAX: usize = 4 << 20;
 pub(crate) const HANDLES_MAX: usize = 1_000;
 /// Entries of the WASI resource table.
 pub(crate) const RESOURCES_MAX: usize = 256;
+/// The finest step of the clock that a guest sees: timing the host's other work takes finer ones.
+pub(crate) const CLOCK_STEP: Duration = Duration::from_millis(1);
+/// Stack of a guest, in bytes: a deeper recursion is a trap.
+pub(crate) const WASM_STACK_BYTES_MAX: usize = 512 << 10;
+/// Stack of a call, in bytes: the guest's and, above it, at least 1 MiB for host functions. They run on the same stack,
+/// and where they overran it the process would be aborted.
+pub(crate) const CALL_STACK_BYTES: usize = 2 << 20;
 /// Random bytes for one request.
 pub(crate) const RANDOM_BYTES_MAX: u64 = 64 << 10;
 /// What is kept of a guest's last words, to find the place of a panic.
@@ -65,6 +72,11 @@ pub(crate) const WARM_SLOTS_MAX: u32 = 100;
 
 /// Calls of one plugin under way at once: a busy channel must not take the machine from the others.
 pub(crate) const CALLS_PER_PLUGIN: usize = 64;
+/// Calls of one plugin that wait for their turn; each holds a hook or a message of some MiB at most.
+pub(crate) const CALLS_WAITING_MAX: usize = 256;
+/// Calls of all plugins under way at once where there is no pool, whose slots say it otherwise: with 32 MiB each they
+/// take no more than a small machine has.
+pub(crate) const CALLS_WITHOUT_POOL: u32 = 100;
 /// How long a call waits for its turn.
 pub(crate) const ADMISSION_WAIT: Duration = Duration::from_secs(1);
 
@@ -72,6 +84,11 @@ pub(crate) const ADMISSION_WAIT: Duration = Duration::from_secs(1);
 pub(crate) const HOST_CALLS_MAX: u32 = 1_000;
 /// Calls to the provider in one guest call.
 pub(crate) const HTTP_CALLS_MAX: u32 = 20;
+/// Calls to providers under way at once, of all plugins together: each holds a socket, of which a process has some
+/// thousand for everything.
+pub(crate) const HTTP_CALLS_AT_ONCE: usize = 256;
+/// How long a call to a provider waits for one of them.
+pub(crate) const HTTP_PLACE_WAIT: Duration = Duration::from_secs(5);
 /// Timeout of a call to the provider when the guest names none.
 pub(crate) const HTTP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// The longest timeout that a guest may name.
@@ -98,6 +115,10 @@ pub(crate) const KV_KEY_BYTES_MAX: usize = 256;
 pub(crate) const KV_VALUE_BYTES_MAX: usize = 16 << 10;
 /// Log lines of one guest call.
 pub(crate) const LOG_LINES_MAX: u32 = 200;
+/// Log lines of one plugin in a second, all its calls together: a line for each hook of a busy channel.
+pub(crate) const LOG_LINES_PER_SECOND: u64 = 200;
+/// Log lines that a plugin may write at once after a quiet time.
+pub(crate) const LOG_LINES_BURST: u64 = 2_000;
 /// Bytes of one log line.
 pub(crate) const LOG_LINE_BYTES_MAX: usize = 4 << 10;
 
@@ -115,6 +136,8 @@ pub(crate) const SOURCE_BYTES_MAX: usize = 4_096;
 pub(crate) const LABEL_BYTES_MAX: usize = 1_024;
 /// Names of one person.
 pub(crate) const ALIASES_MAX: usize = 20;
+/// Bytes of what is told of a crash.
+pub(crate) const CRASH_BYTES_MAX: usize = 1_024;
 /// Characters of an error message of a connector.
 pub(crate) const FAILURE_CHARS_MAX: usize = 300;
 /// Bytes of an answer to a hook.

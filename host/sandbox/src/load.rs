@@ -10,13 +10,14 @@ use mantle_egress::Egress;
 use mantle_model::capabilities::RetrySafety;
 use mantle_model::secret::Secrets;
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
 use wasmtime::component::{Component, InstancePre};
 
+use crate::admission::Admission;
 use crate::bindings::{self, MinimalPre};
 use crate::call::CallState;
 use crate::engine::Shared;
 use crate::grants;
+use crate::imports::Allowance;
 use crate::limits;
 use crate::manifest::Manifest;
 use crate::plugin::{Exports, Parts, Plugin};
@@ -111,11 +112,13 @@ async fn prepare(shared: &Arc<Shared>, entry: PluginEntry) -> Result<Plugin, Str
         engine: shared.engine.clone(),
         shelf: Arc::clone(&shared.shelf),
         clock: Arc::clone(&shared.clock),
+        http_calls: Arc::clone(&shared.http_calls),
+        log_allowance: Allowance::default(),
     };
     Ok(Plugin {
         parts: Arc::new(parts),
         exports,
-        permits: Arc::new(Semaphore::new(limits::CALLS_PER_PLUGIN)),
+        admission: Admission::new(Arc::clone(&shared.calls)),
     })
 }
 

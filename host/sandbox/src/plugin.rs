@@ -17,12 +17,14 @@ use tokio::sync::Semaphore;
 use wasmtime::component::ComponentExportIndex;
 use wasmtime::{Engine, Store};
 
+use crate::admission::Admission;
 use crate::bindings::exports::mantle::connector::connector as guest;
 use crate::bindings::lifecycle::WithLifecyclePre;
 use crate::bindings::{self, MinimalPre};
 use crate::call::{Call, CallState, Kind};
 use crate::convert::{self, garbage};
 use crate::form::{Field, FieldProblem};
+use crate::imports::Allowance;
 use crate::limits;
 use crate::manifest::Manifest;
 use crate::shelf::{Shelf, ShelfFile};
@@ -35,7 +37,7 @@ use crate::verify;
 pub struct Plugin {
     pub(crate) parts: Arc<Parts>,
     pub(crate) exports: Exports,
-    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) admission: Admission,
 }
 
 /// What host functions need of their plugin.
@@ -50,6 +52,8 @@ pub(crate) struct Parts {
     pub engine: Engine,
     pub shelf: Arc<dyn Shelf>,
     pub clock: Arc<dyn Clock>,
+    pub http_calls: Arc<Semaphore>,
+    pub log_allowance: Allowance,
 }
 
 /// The type-checked exports, ready to be instantiated.
@@ -167,17 +171,8 @@ impl Plugin {
 /// The calls. Each is one fresh instance.
 impl Plugin {
     async fn open(&self, kind: Kind, context: &ChannelContext) -> Result<Call, CallError> {
-        let permit = match Arc::clone(&self.permits).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => {
-                let turn = Arc::clone(&self.permits).acquire_owned();
-                let Ok(Ok(permit)) = tokio::time::timeout(limits::ADMISSION_WAIT, turn).await else {
-                    return Err(CallError::Busy);
-                };
-                permit
-            }
-        };
-        Ok(Call::new(kind, Arc::clone(&self.parts), context.clone(), permit))
+        let place = self.admission.admit().await?;
+        Ok(Call::new(kind, Arc::clone(&self.parts), context.clone(), place))
     }
 
     fn lifecycle(&self) -> Result<&WithLifecyclePre<CallState>, CallError> {

@@ -3,7 +3,11 @@
 mod bounds;
 mod calls;
 mod compiling;
+mod contained;
 mod hostile;
 mod loading;
+mod reaching;
 mod registry;
 mod stage;
+mod told;
+mod wat;

@@ -76,12 +76,21 @@ pub enum CallError {
     /// What came back breaks the rules of the interface.
     #[error("the connector answered nonsense: {0}")]
     Garbage(String),
-    /// Too many calls of this plugin are under way.
-    #[error("too many calls of this connector are under way")]
-    Busy,
+    /// Nothing ran: too many calls are under way. Ask again in a second or so.
+    #[error("too many calls of {0} are under way")]
+    Busy(Crowd),
     /// The connector does not export the interface.
     #[error("the connector has no {0}")]
     Unsupported(&'static str),
+}
+
+/// Whose calls are too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Crowd {
+    #[error("this connector")]
+    Plugin,
+    #[error("all connectors")]
+    Host,
 }
 
 /// Who the credentials belong to; see `lifecycle.identify`.

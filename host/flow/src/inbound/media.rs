@@ -194,7 +194,7 @@ fn judge(error: &CallError) -> NotFetched {
         | CallError::CpuExceeded(_)
         | CallError::TimedOut(_)
         | CallError::Garbage(_)
-        | CallError::Busy => NotFetched::Later,
+        | CallError::Busy(_) => NotFetched::Later,
     }
 }
 

@@ -192,7 +192,7 @@ fn failure_of(error: CallError) -> Failure {
     };
     match error {
         CallError::Provider(failure) => failure,
-        CallError::Busy => Failure::RateLimited {
+        CallError::Busy(_) => Failure::RateLimited {
             after: Some(Duration::from_secs(1)),
             cause: Cause::new("busy", error.to_string()),
         },
@@ -217,7 +217,8 @@ mod tests {
         ] {
             assert!(matches!(failure_of(error), Failure::Unknown(_)));
         }
-        assert!(matches!(failure_of(CallError::Busy), Failure::RateLimited { .. }));
+        let busy = CallError::Busy(mantle_sandbox::Crowd::Plugin);
+        assert!(matches!(failure_of(busy), Failure::RateLimited { .. }));
         assert!(matches!(
             failure_of(CallError::Unsupported("send")),
             Failure::Refused(_)

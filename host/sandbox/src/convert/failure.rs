@@ -12,12 +12,13 @@ use crate::bindings::lifecycle::exports::mantle::connector::lifecycle as guest_l
 use crate::bindings::mantle::connector::values as guest;
 use crate::leaks;
 use crate::limits;
+use crate::line::is_unruly;
 use crate::values::{CallError, Health, HealthReport, ProviderAccount};
 
 /// One line of bounded length.
 fn line(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| if is_unruly(c) { ' ' } else { c })
         .take(limits::FAILURE_CHARS_MAX)
         .collect()
 }
@@ -109,7 +110,7 @@ pub(crate) fn connect_error(secrets: &Secrets, error: guest_lifecycle::ConnectEr
     match error {
         guest_lifecycle::ConnectError::Call(error) => call_error(secrets, error),
         guest_lifecycle::ConnectError::Field(error) => CallError::Field {
-            field: label(error.field),
+            field: line(&error.field),
             code: line(&error.code),
             message: leaks::scrub_text(secrets, &line(&error.message)),
         },

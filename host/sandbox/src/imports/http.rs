@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use mantle_egress::{ByteStream, EgressError, ErrorKind as EgressErrorKind, Response as EgressResponse, collect};
 use mantle_model::failure::Evidence;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::bindings::mantle::connector::http::{
     DownloadBody, DownloadResponse, Error, ErrorKind, Host, Method, Request, Response,
@@ -35,7 +36,7 @@ impl Host for CallState {
 impl CallState {
     async fn exchange(&mut self, request: Request) -> Result<Response, Error> {
         let time = time_of(&request);
-        let answer = self.answer(request, time, time).await?;
+        let (answer, _place) = self.answer(request, time, time).await?;
         let (status, headers) = (answer.status, self.headers(&answer)?);
         let body = collect(answer.body, limits::ANSWER_BYTES_MAX)
             .await
@@ -50,7 +51,7 @@ impl CallState {
     async fn keep(&mut self, request: Request) -> Result<DownloadResponse, Error> {
         // The guest's time is for the first byte; a large file may then take as long as its call.
         let to_head = time_of(&request);
-        let answer = self.answer(request, to_head, limits::MEDIA_TIME_MAX).await?;
+        let (answer, _place) = self.answer(request, to_head, limits::MEDIA_TIME_MAX).await?;
         let (status, headers) = (answer.status, self.headers(&answer)?);
         if !(200..300).contains(&status) {
             let body = first_bytes(answer.body, limits::DOWNLOAD_REFUSAL_BYTES_MAX).await;
@@ -79,8 +80,14 @@ impl CallState {
         })
     }
 
-    /// Sends the request and returns with the head of the answer, `to_head` at most from now.
-    async fn answer(&mut self, request: Request, to_head: Duration, to_end: Duration) -> Result<EgressResponse, Error> {
+    /// Sends the request and returns with the head of the answer, `to_head` at most from then on, and with the place
+    /// that the call takes until its body is read.
+    async fn answer(
+        &mut self,
+        request: Request,
+        to_head: Duration,
+        to_end: Duration,
+    ) -> Result<(EgressResponse, OwnedSemaphorePermit), Error> {
         if self.kind == Kind::Receive {
             return Err(self.deny(&request.url, "`receive` makes no calls"));
         }
@@ -92,6 +99,7 @@ impl CallState {
         let url = request.url.clone();
         let acts = !matches!(request.method, Method::Get | Method::Head);
         let prepared = self.prepare(request, to_end).await?;
+        let place = self.place(to_head).await?;
 
         // From here on the call may be cut off at any moment, so the worst is noted first.
         let acted_before = self.may_have_acted;
@@ -99,7 +107,7 @@ impl CallState {
         let parts = Arc::clone(&self.parts);
         let sent = tokio::time::timeout(to_head, parts.egress.send(prepared, &parts.policy)).await;
         let error = match sent {
-            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Ok(answer)) => return Ok((answer, place)),
             Ok(Err(error)) => error,
             Err(_) => EgressError {
                 kind: EgressErrorKind::Timeout,
@@ -119,6 +127,19 @@ impl CallState {
             leaks::scrub_text(&self.channel.secrets, &error.message),
             request_sent,
         ))
+    }
+
+    /// One of the places for calls of all plugins: the sockets of the process are everybody's.
+    async fn place(&mut self, time: Duration) -> Result<OwnedSemaphorePermit, Error> {
+        let free = Arc::clone(&self.parts.http_calls).acquire_owned();
+        match tokio::time::timeout(time.min(limits::HTTP_PLACE_WAIT), free).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) | Err(_) => Err(problem(
+                ErrorKind::Timeout,
+                "too many calls of all connectors are under way; none ended in time",
+                false,
+            )),
+        }
     }
 
     /// Refuses a call, with a line for the operator: a connector that tries is broken or hostile.

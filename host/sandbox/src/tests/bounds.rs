@@ -4,10 +4,10 @@ use futures_util::future::join_all;
 use mantle_model::ids::ChannelId;
 use mantle_model::inbound::{Content, EventBody};
 
-use super::stage::{KEY, Log, Stage, VALUES_MAX, channel, hook, text};
+use super::stage::{KEY, Log, POISON, Stage, VALUES_MAX, channel, hook, text};
 use crate::engine::Resources;
 use crate::limits::{CALLS_PER_PLUGIN, KV_KEY_BYTES_MAX, KV_VALUE_BYTES_MAX};
-use crate::{CallError, ChannelContext, Plugin};
+use crate::{CallError, ChannelContext, Crowd, Plugin};
 
 /// Of a call that never ends by itself and uses no CPU.
 const SLEPT: Result<crate::Inbound, CallError> = Err(CallError::TimedOut(3_000));
@@ -27,7 +27,7 @@ async fn xt_2_a_plugin_has_so_many_places_and_the_others_have_theirs() {
         )
     };
     let (all, (one_more, other)) = tokio::join!(all, late);
-    assert_eq!(one_more, Err(CallError::Busy));
+    assert_eq!(one_more, Err(CallError::Busy(Crowd::Plugin)));
     assert!(other.is_ok(), "{other:?}");
     assert!(all.iter().all(|ended| *ended == SLEPT), "{all:?}");
     let after = loops.receive(&channel, &sleep).await;
@@ -46,7 +46,7 @@ async fn xt_2_without_a_free_slot_of_the_pool_a_call_is_told_to_come_again() {
     };
     let ((one, two), third) = tokio::join!(both, late);
     assert_eq!((one, two), (SLEPT, SLEPT));
-    assert_eq!(third, Err(CallError::Busy));
+    assert_eq!(third, Err(CallError::Busy(Crowd::Host)));
     assert!(echo.receive(&channel, &hello).await.is_ok(), "the slots are free again");
 }
 
@@ -106,6 +106,18 @@ async fn d12_values_are_bounded_and_of_one_channel() {
     ] {
         assert_eq!(asked(&keeps, &ours, &words).await, expected, "{words}");
     }
+}
+
+#[tokio::test]
+async fn xt_2_a_fault_of_a_host_function_ends_its_call_and_nothing_else() {
+    let stage = Stage::new();
+    let keeps = stage.load("keeps").await;
+    let ended = keeps.send(&channel(), &text(&format!("get {POISON}"))).await;
+    let Err(CallError::Trapped(problem)) = ended else {
+        panic!("{ended:?}")
+    };
+    assert!(problem.starts_with("a function of the host failed"), "{problem}");
+    assert_eq!(asked(&keeps, &channel(), "get a").await, "nothing");
 }
 
 #[tokio::test]

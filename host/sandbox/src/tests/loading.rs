@@ -3,6 +3,7 @@
 use mantle_model::secret::Secret;
 
 use super::stage::{Stage, entry, guest};
+use super::wat;
 use crate::PluginEntry;
 
 #[track_caller]
@@ -83,7 +84,7 @@ async fn refusals_name_the_place_and_the_fix() {
 }
 
 #[tokio::test]
-async fn files_that_are_no_connectors_are_refused() {
+async fn d14_files_that_are_no_connectors_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     for (bytes, expected) in [
         (b"hello".as_slice(), "it is not a WebAssembly component"),
@@ -107,24 +108,10 @@ async fn files_that_are_no_connectors_are_refused() {
 }
 
 #[tokio::test]
-async fn a_component_without_the_interface_is_refused_by_name() {
-    let mut component = b"\0asm\x0d\0\x01\0".to_vec();
-    let manifest = include_bytes!("../../../../tests/guests/connector.toml");
-    let name = b"mantle:manifest";
-    component.push(0);
-    push_length(&mut component, 1 + name.len() + manifest.len());
-    push_length(&mut component, name.len());
-    component.extend_from_slice(name);
-    component.extend_from_slice(manifest);
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("some.wasm");
-    std::fs::write(&file, component).unwrap();
+async fn d14_a_component_without_the_interface_is_refused_by_name() {
+    let component = wat::with_manifest(b"\0asm\x0d\0\x01\0".to_vec());
     check(
-        &refused(PluginEntry {
-            component: file,
-            ..entry("echo")
-        })
-        .await,
+        &wat::try_load(&Stage::new(), &component).await.unwrap_err(),
         &[
             "mantle 0.1.0 speaks mantle:connector/*@1.0.0",
             "does not export mantle:connector/connector@1.0.0",
@@ -133,13 +120,75 @@ async fn a_component_without_the_interface_is_refused_by_name() {
     );
 }
 
-/// LEB128.
-fn push_length(bytes: &mut Vec<u8>, mut length: usize) {
-    while length >= 0x80 {
-        bytes.push((length & 0x7f) as u8 | 0x80);
-        length >>= 7;
+/// The component with other words of the same length wherever these stand.
+fn renamed(component: &[u8], from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut renamed = component.to_vec();
+    let places = memchr::memmem::find_iter(component, from).collect::<Vec<_>>();
+    assert!(!places.is_empty(), "there is no {from}");
+    for at in places {
+        renamed[at..at + to.len()].copy_from_slice(to.as_bytes());
     }
-    bytes.push(length as u8);
+    renamed
+}
+
+#[tokio::test]
+async fn d14_what_is_not_of_this_interface_is_refused_with_the_reason() {
+    let stage = Stage::new();
+    let echo = std::fs::read(guest("echo")).unwrap();
+    let speaks = "mantle 0.1.0 speaks mantle:connector/*@1.0.0";
+    for (from, to, expected) in [
+        (
+            "mantle:connector/connector@1.0.0",
+            "mantle:connector/connector@2.0.0",
+            [
+                "it exports mantle:connector/connector@2.0.0",
+                "Build it with a mantle-sdk of version 1",
+            ],
+        ),
+        (
+            "mantle:connector/log@1.0.0",
+            "mantle:connector/log@2.0.0",
+            ["an import does not fit", "log@2.0.0"],
+        ),
+        (
+            "mantle:connector/log@1.0.0",
+            "mantle:connector/lag@1.0.0",
+            ["an import does not fit", "lag@1.0.0"],
+        ),
+        // A function that a newer host has.
+        ("fetch", "fotch", ["an import does not fit", "fotch"]),
+        (
+            "wasi:cli/environment@0.2",
+            "wasi:cli/environment@0.9",
+            ["an import does not fit", "environment@0.9"],
+        ),
+        (
+            "wasi:cli/environment@0.2",
+            "wasi:sql/environment@0.2",
+            ["which no connector gets", "wasi:sql/environment@0.2"],
+        ),
+    ] {
+        let problem = wat::try_load(&stage, &renamed(&echo, from, to)).await.unwrap_err();
+        check(&problem, &[speaks]);
+        check(&problem, &expected);
+    }
+    assert!(wat::try_load(&stage, &renamed(&echo, "fetch", "fetch")).await.is_ok());
+    for (import, expected) in [
+        (
+            "wasi:http/outgoing-handler@0.2.0",
+            "make its calls through mantle:connector/http",
+        ),
+        ("wasi:keyvalue/store@0.2.0-draft", "which no connector gets"),
+        ("mantle:secret/vault@1.0.0", "which no connector gets"),
+        ("anything", "which no connector gets"),
+    ] {
+        let text = format!("(component (import \"{import}\" (instance)))");
+        let problem = wat::try_load(&stage, &wat::with_manifest(wat::parse(&text)))
+            .await
+            .unwrap_err();
+        check(&problem, &[import, expected]);
+    }
 }
 
 #[test]

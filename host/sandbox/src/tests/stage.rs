@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use mantle_egress::{ByteStream, EgressConfig};
-use mantle_model::clock::{ManualClock, Time};
+use mantle_model::clock::{Clock, ManualClock, Time};
 use mantle_model::hook::Hook;
 use mantle_model::ids::{ChannelId, MediaId};
 use mantle_model::inbound::{Alias, AliasKind};
@@ -28,6 +28,9 @@ pub const KEY: &str = "sk-0123456789-abcdefghij";
 
 /// Values that the shelf takes, of all channels together.
 pub const VALUES_MAX: usize = 8;
+
+/// The key that the shelf panics at.
+pub const POISON: &str = "poison";
 
 /// Builds the guests once and answers with the file of one.
 pub fn guest(name: &str) -> PathBuf {
@@ -50,6 +53,7 @@ pub fn entry(name: &str) -> PluginEntry {
 pub struct Stage {
     pub sandbox: Arc<Sandbox>,
     pub shelf: Arc<MemoryShelf>,
+    pub clock: Arc<ManualClock>,
     _folder: tempfile::TempDir,
 }
 
@@ -60,10 +64,16 @@ impl Stage {
 
     /// With the guests' provider at this address.
     pub fn with_provider(provider: &Provider) -> Self {
-        Self::redirecting(vec![(
-            "https://api.granted.example".parse().unwrap(),
-            provider.address.parse().unwrap(),
-        )])
+        Self::with_providers(&[("https://api.granted.example", provider)])
+    }
+
+    pub fn with_providers(providers: &[(&str, &Provider)]) -> Self {
+        let pairs = providers.iter();
+        Self::redirecting(
+            pairs
+                .map(|(origin, provider)| (origin.parse().unwrap(), provider.address.parse().unwrap()))
+                .collect(),
+        )
     }
 
     /// On a machine that gives less.
@@ -88,10 +98,15 @@ impl Stage {
             egress: EgressConfig { redirects },
         };
         let clock = Arc::new(ManualClock::at(Time::from_unix_seconds(1_795_000_000)));
-        let sandbox = Sandbox::with(config, Arc::clone(&shelf) as Arc<dyn Shelf>, clock, resources).unwrap();
+        let (kept, time) = (
+            Arc::clone(&shelf) as Arc<dyn Shelf>,
+            Arc::clone(&clock) as Arc<dyn Clock>,
+        );
+        let sandbox = Sandbox::with(config, kept, time, resources).unwrap();
         Self {
             sandbox: Arc::new(sandbox),
             shelf,
+            clock,
             _folder: folder,
         }
     }
@@ -202,6 +217,7 @@ impl Shelf for MemoryShelf {
     }
 
     async fn kv_get(&self, channel: ChannelId, key: &str) -> Result<Option<Vec<u8>>, ShelfError> {
+        assert_ne!(key, POISON, "a fault of the host");
         Ok(self.values.lock().unwrap().get(&format!("{channel}/{key}")).cloned())
     }
 
@@ -237,14 +253,19 @@ pub struct Provider {
 
 impl Provider {
     pub async fn answering(body: &str) -> Self {
+        let bytes = body.len();
+        Self::saying(format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\nconnection: close\r\n\r\n{body}"
+        ))
+        .await
+    }
+
+    /// Writes this, whatever it is asked, and closes the connection.
+    pub async fn saying(answer: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&requests);
-        let answer = format!(
-            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-            body.len()
-        );
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let mut request = Vec::new();
@@ -257,6 +278,22 @@ impl Provider {
                     .unwrap()
                     .push(String::from_utf8_lossy(&request).into_owned());
                 let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        Self { address, requests }
+    }
+
+    /// Takes connections and requests and never says a word.
+    pub async fn silent() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&requests);
+        tokio::spawn(async move {
+            let mut held = Vec::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                seen.lock().unwrap().push(String::new());
+                held.push(stream);
             }
         });
         Self { address, requests }
@@ -290,6 +327,20 @@ impl Log {
         let writer = Arc::clone(&lines);
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)
+            .with_writer(move || Pen(Arc::clone(&writer)))
+            .finish();
+        Self {
+            lines,
+            _guard: tracing::subscriber::set_default(subscriber),
+        }
+    }
+
+    /// The same, as the lines of JSON that operators collect.
+    pub fn capture_json() -> Self {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let writer = Arc::clone(&lines);
+        let subscriber = tracing_subscriber::fmt()
+            .json()
             .with_writer(move || Pen(Arc::clone(&writer)))
             .finish();
         Self {

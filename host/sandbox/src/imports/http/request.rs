@@ -226,8 +226,13 @@ fn holds_secret(secrets: &Secrets, request: &Request) -> bool {
                 PartContent::Media(_) => false,
             };
             let filename = part.filename.as_deref().unwrap_or_default();
-            content || held(part.name.as_bytes()) || held(filename.as_bytes())
+            let content_type = part.content_type.as_deref().unwrap_or_default();
+            content
+                || [&part.name, filename, content_type]
+                    .iter()
+                    .any(|text| held(text.as_bytes()))
         }),
     };
-    in_body || held(request.url.as_bytes()) || request.headers.iter().any(|(_, value)| held(value.as_bytes()))
+    let in_header = |(name, value): &(String, String)| held(name.as_bytes()) || held(value.as_bytes());
+    in_body || held(request.url.as_bytes()) || request.headers.iter().any(in_header)
 }
