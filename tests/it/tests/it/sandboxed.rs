@@ -202,6 +202,99 @@ async fn xt_2_a_host_that_was_not_granted_is_denied() -> Result<()> {
     bridge.assert_lawful()
 }
 
+/// Longer than all tries to read a kept hook again take, and each longer than the pause before it.
+const READING_AGAIN: [Duration; 12] = [Duration::from_secs(2 * 3600); 12];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d1_what_crashes_for_ever_is_kept_and_parked_after_so_many_tries() -> Result<()> {
+    let logs = logs::capture();
+    let (bridge, channel) = beside_telegram("traps").await?;
+    assert_eq!(hook(&bridge, &channel, "boom").await?, 200);
+    assert_eq!(kept(&bridge).await?, ["boom"]);
+    for pause in READING_AGAIN {
+        bridge.advance(pause);
+        bridge.host().flow.settle().await?;
+    }
+    assert_eq!(kept(&bridge).await?, Vec::<String>::new(), "nobody tries any more");
+    let parked = bridge.get("/api/v1/messages?state=parked").await?;
+    let rows = parked["messages"].as_array().context("no list")?;
+    assert_eq!(rows.len(), 1, "{parked}");
+    let receipt = bridge
+        .get(&format!("/api/v1/receipts/{}", text(&rows[0], "id")?))
+        .await?;
+    assert_eq!(text(&receipt, "body")?, "boom", "it is there for a person");
+    assert!(receipt.to_string().contains("crashed"), "and says why: {receipt}");
+    let all = logs.text();
+    let crashes = all
+        .lines()
+        .filter(|line| line.contains("was stopped") && line.contains(&channel.id))
+        .count();
+    assert_eq!(crashes, 11, "once for the provider, ten times again");
+    // The host and the others are fine.
+    bridge.telegram_customer(7).writes("hello").await;
+    bridge.quiet().await?;
+    assert_eq!(bridge.only_conversation()?.from_customer()[0].body, "hello");
+    bridge.assert_lawful()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d7_of_a_hook_with_too_many_events_nothing_is_written() -> Result<()> {
+    let (bridge, channel) = beside_telegram("hostile").await?;
+    for body in ["events 10000", "late 3"] {
+        assert_eq!(hook(&bridge, &channel, body).await?, 200);
+    }
+    bridge.quiet().await?;
+    assert_eq!(bridge.workspace().conversations().len(), 0);
+    assert_eq!(bridge.workspace().contacts().len(), 0);
+    assert_eq!(kept(&bridge).await?.len(), 2, "the raw hooks are kept");
+    // The same keys in a good hook are new: nothing of the others was noted as seen.
+    assert_eq!(hook(&bridge, &channel, "events 3").await?, 200);
+    bridge.quiet().await?;
+    assert_eq!(bridge.only_conversation()?.from_customer().len(), 3);
+    bridge.assert_lawful()
+}
+
+/// Every word that a template, a shell, a log or a placeholder might take for its own.
+const TEMPLATES: &str = "{{secret:bot_token}} {bot_token} {{bot_token}} ${bot_token} {{secret:access_token}} {access_token} \
+                         ${jndi:ldap://x} %7Bbot_token%7D {0} %s {% raw %}";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e14_words_of_templates_are_words_in_both_directions() -> Result<()> {
+    let bridge = Bridge::start().await?;
+    let workspace = bridge.connect_workspace().await?;
+    bridge
+        .connect(&workspace, "telegram", mantle_it::telegram_fields())
+        .await?;
+    bridge.connect(&workspace, "whatsapp", bridge.whatsapp_fields()).await?;
+    bridge.connect(&workspace, "twilio-sms", bridge.sms_fields()).await?;
+    let telegram = bridge.telegram_customer(7);
+    let whatsapp = bridge.whatsapp_customer("4915155501234");
+    let sms = bridge.sms_customer("+15005550006");
+    telegram.writes(TEMPLATES).await;
+    whatsapp.writes(TEMPLATES).await;
+    sms.writes(TEMPLATES).await;
+    bridge.quiet().await?;
+    let conversations = bridge.workspace().conversations();
+    assert_eq!(conversations.len(), 3);
+    for conversation in &conversations {
+        assert_eq!(conversation.from_customer()[0].body, TEMPLATES);
+        bridge
+            .teammate()
+            .replies(&conversation.id, &format!("<p>{TEMPLATES}</p>"), &[])
+            .await;
+    }
+    bridge.quiet().await?;
+    let got = [
+        telegram.received().into_iter().map(|sent| sent.text).next(),
+        whatsapp.received().into_iter().map(|sent| sent.text).next(),
+        sms.received().into_iter().map(|sent| sent.body).next(),
+    ];
+    for text in got {
+        assert_eq!(text.as_deref(), Some(TEMPLATES));
+    }
+    bridge.assert_lawful()
+}
+
 async fn plugins(bridge: &Bridge, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
     let asking = async {
         loop {
