@@ -59,3 +59,28 @@ async fn turn(places: &Arc<Semaphore>, until: Instant, crowd: Crowd) -> Result<O
         Ok(Err(_)) | Err(_) => Err(CallError::Busy(crowd)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn op_3_places_of_the_host_are_shared_and_a_plugin_s_own_come_first() {
+        let overall = Arc::new(Semaphore::new(CALLS_PER_PLUGIN + 1));
+        let (greedy, other) = (
+            Admission::new(Arc::clone(&overall)),
+            Admission::new(Arc::clone(&overall)),
+        );
+        let mut held = Vec::new();
+        for _ in 0..CALLS_PER_PLUGIN {
+            held.push(greedy.admit().await.ok().unwrap());
+        }
+        let (more, one) = tokio::join!(greedy.admit(), other.admit());
+        assert_eq!(more.err(), Some(CallError::Busy(Crowd::Plugin)));
+        let one = one.ok().unwrap();
+        // Now the host is full, whoever asks.
+        assert_eq!(other.admit().await.err(), Some(CallError::Busy(Crowd::Host)));
+        drop(one);
+        assert!(other.admit().await.is_ok());
+    }
+}
