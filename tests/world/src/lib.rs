@@ -1,4 +1,4 @@
-//! Stand-ins for Telegram, WhatsApp, Twilio and Intercom, as their documents say: they check what they receive, answer
+//! Stand-ins for Telegram, WhatsApp, Twilio, Intercom and a registry of components, as their documents say: they check what they receive, answer
 //! in real shapes and with real errors, deliver webhooks with real signatures, keep a ledger, and misbehave when told to.
 //!
 //! Invariants: everything happens on loopback; what the documents do not allow is refused where the provider refuses it,
@@ -10,6 +10,7 @@ mod fault;
 pub mod intercom;
 mod multipart;
 pub mod needs;
+pub mod registry;
 pub mod samples;
 mod scene;
 pub mod signature;
@@ -31,6 +32,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use intercom::{Intercom, Region};
+use registry::Registry;
 use telegram::Telegram;
 use twilio::Twilio;
 use whatsapp::WhatsApp;
@@ -52,6 +54,7 @@ pub struct World {
     pub whatsapp: WhatsApp,
     pub twilio: Twilio,
     pub intercom: Intercom,
+    pub registry: Registry,
     scene: Scene,
     redirects: Vec<(String, String)>,
     _stop: DropGuard,
@@ -102,11 +105,14 @@ impl World {
         street
             .open(intercom.downloads(), &["https://downloads.intercomcdn.com"])
             .await?;
+        let registry = Registry::new(scene.clone());
+        street.open(registry.clone(), &Registry::origins()).await?;
         Ok(Self {
             telegram,
             whatsapp,
             twilio,
             intercom,
+            registry,
             scene,
             redirects: street.redirects,
             _stop: stop.drop_guard(),
