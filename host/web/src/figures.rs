@@ -131,6 +131,9 @@ impl StoreFigures {
     /// Asks the store unless it was asked a moment ago. Figures that cannot be read stay as they were: the pulse
     /// tells that the database does not answer.
     pub(crate) async fn refresh(&self, front: &Front) {
+        // Costs nothing, and is looked at by whoever has just changed the file.
+        let applied = front.desk.configuration().problems.is_empty();
+        self.config_applied.set(i64::from(applied));
         let mut asked = self.asked.lock().await;
         if asked.is_some_and(|at| at.elapsed() < FIGURES_EVERY) {
             return;
@@ -140,8 +143,6 @@ impl StoreFigures {
             Ok(figures) => self.show(&figures),
             Err(error) => tracing::warn!(%error, "The figures of the store could not be read"),
         }
-        let applied = front.desk.configuration().problems.is_empty();
-        self.config_applied.set(i64::from(applied));
         match front.backlog.look(front).await {
             Ok(counts) => self.show_backlog(&counts),
             Err(error) => tracing::warn!(%error, "What waits could not be counted"),
