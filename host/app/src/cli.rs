@@ -12,6 +12,7 @@ mod output;
 mod plugin;
 mod remote;
 mod serve;
+mod supply;
 mod talk;
 
 use std::path::PathBuf;
@@ -129,6 +130,40 @@ enum PluginCommand {
         #[arg(long, value_name = "FOLDER")]
         cases: Option<PathBuf>,
     },
+    /// What an address or registry has now against what is locked: version and rights. With `--yes`: take it.
+    Update {
+        /// A name in the configuration.
+        plugin: String,
+        /// Take it, and consent to the rights that are shown.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Consent to the rights that a version waits for; or have one tried again that was taken back.
+    Approve {
+        /// A name in the configuration.
+        plugin: String,
+        /// The digest of the version that you looked at; another one is not approved.
+        #[arg(long)]
+        digest: Option<String>,
+    },
+    /// Return to the version before.
+    Rollback {
+        /// A name in the configuration.
+        plugin: String,
+    },
+    /// Sign a component: writes FILE.sig beside it.
+    Sign {
+        /// A .wasm file.
+        file: PathBuf,
+        /// An Ed25519 key in PEM, as `keygen` and openssl make it.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+    /// Make a key to sign with, and print the line of `[trust] keys` for it.
+    Keygen {
+        /// The file to write; it must not exist.
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -168,6 +203,13 @@ enum ChannelCommand {
         /// Take the webhook over although another system has it.
         #[arg(long)]
         take_over: bool,
+    },
+    /// Keep a channel on one version of its connector, or have it use the current one again.
+    Pin {
+        /// `chn_…`
+        channel: String,
+        /// The digest of a version that is kept, or its first 12 characters; or `current`.
+        version: String,
     },
 }
 
@@ -248,6 +290,13 @@ async fn run(cli: &Cli, clock: Arc<dyn Clock>, output: &Output) -> anyhow::Resul
             PluginCommand::List => plugin::list(&common.config, output).await,
             PluginCommand::Inspect { plugin } => plugin::inspect(&common.config, plugin, output).await,
             PluginCommand::Test { component, cases } => kit::test(component, cases.as_deref(), output).await,
+            PluginCommand::Update { plugin, yes } => supply::update(&common.config, plugin, *yes, output).await,
+            PluginCommand::Approve { plugin, digest } => {
+                supply::approve(common, plugin, digest.as_deref(), output).await
+            }
+            PluginCommand::Rollback { plugin } => supply::roll_back(common, plugin, output).await,
+            PluginCommand::Sign { file, key } => supply::sign(file, key, output),
+            PluginCommand::Keygen { file } => supply::keygen(file, output),
         },
         Command::Trace { message } => talk::trace(common, message, output).await,
         Command::Workspace { command } => match command {
@@ -273,6 +322,7 @@ async fn run(cli: &Cli, clock: Arc<dyn Clock>, output: &Output) -> anyhow::Resul
                 });
                 talk::add_channel(common, workspace.as_deref(), &draft, output).await
             }
+            ChannelCommand::Pin { channel, version } => supply::pin(common, channel, version, output).await,
         },
         Command::Dead { command } => match command {
             DeadCommand::List { narrowed } => dead::list(common, narrowed, output).await,

@@ -6,7 +6,7 @@
 //! Knows nothing of what the host does with the values.
 
 mod document;
-mod plugins;
+pub(crate) mod plugins;
 mod read;
 
 use std::collections::BTreeMap;
@@ -18,6 +18,7 @@ use mantle_flow::upkeep::Retention;
 use mantle_model::secret::Secret;
 use mantle_sandbox::PluginEntry;
 use mantle_store::Database;
+use mantle_supply::{LockFile, Login, Source, Trust};
 use url::Url;
 
 /// Where the configuration is looked for when nobody says otherwise.
@@ -57,7 +58,13 @@ pub struct Live {
     /// In the order of their names.
     pub plugins: Vec<PluginSetting>,
     pub redirects: Vec<(Url, Url)>,
-    /// Files whose change may change the configuration: components and secrets.
+    /// Whose signatures are good.
+    pub trust: Trust,
+    /// Who the host is at registries, by registry.
+    pub logins: BTreeMap<String, Login>,
+    /// What runs and was consented to; beside the configuration.
+    pub lock: LockFile,
+    /// Files whose change may change the configuration: components, their signatures, secrets, the lock.
     pub files: Vec<PathBuf>,
 }
 
@@ -75,7 +82,9 @@ pub struct PluginSetting {
     pub enabled: bool,
     /// Where its component is named: `plugins.toml:12`.
     pub place: String,
-    /// Or why this plugin alone cannot be used.
+    /// None: the file does not say.
+    pub source: Option<Source>,
+    /// As it is written; or why this plugin alone cannot be used.
     pub entry: Result<PluginEntry, Vec<Problem>>,
 }
 

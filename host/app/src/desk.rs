@@ -1,6 +1,6 @@
 //! The front's questions, answered by the journeys, the catalogue and the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -15,9 +15,11 @@ use mantle_model::hook::{Hook, Overload};
 use mantle_model::ids::{ChannelId, MediaId, MessageId, ReceiptId, WorkspaceId};
 use mantle_model::inbound::Notice;
 use mantle_model::secret::Secret;
-use mantle_sandbox::{Shelf, ShelfError, Template};
+use mantle_sandbox::{Shelf, ShelfError, Template, Unchanged};
 use mantle_store::StoreError;
-use mantle_store::directory::{Channel, ChannelChange, ChannelStatus, Platform, Workspace, WorkspaceChange};
+use mantle_store::directory::{
+    Channel, ChannelChange, ChannelSettings, ChannelStatus, Platform, Workspace, WorkspaceChange,
+};
 use mantle_web::api::channels::Condition;
 use mantle_web::api::plugins::PluginBody;
 use mantle_web::api::templates::{TemplateBody, TemplateButtonBody};
@@ -91,6 +93,16 @@ impl Desk for HostDesk {
         self.catalog.describe()
     }
 
+    async fn approve_plugin(&self, name: &str, digest: Option<&str>) -> Result<PluginBody, DeskError> {
+        self.catalog.approve(name, digest).await.map_err(unchanged)?;
+        self.plugin_body(name)
+    }
+
+    async fn roll_back_plugin(&self, name: &str) -> Result<PluginBody, DeskError> {
+        self.catalog.roll_back(name).await.map_err(unchanged)?;
+        self.plugin_body(name)
+    }
+
     fn configuration(&self) -> Configuration {
         Configuration::clone(&self.configuration.load())
     }
@@ -159,9 +171,13 @@ impl Desk for HostDesk {
                 .await
                 .map_err(channel_error)?;
         }
+        let mut settings = edit.settings;
+        if let Some(settings) = &mut settings {
+            self.find_pin(id, settings).await?;
+        }
         let change = ChannelChange {
             name: edit.name,
-            settings: edit.settings,
+            settings,
             ..ChannelChange::default()
         };
         channels::change_channel(&self.flow, id, change)
@@ -188,7 +204,7 @@ impl Desk for HostDesk {
             .channel(id)
             .ok_or(ChannelError::NotFound("channel"))
             .map_err(channel_error)?;
-        let plugin = self.catalog.plugin(&channel.plugin);
+        let plugin = self.catalog.plugin_of(&channel);
         let plugin = plugin.ok_or_else(|| channel_error(ChannelError::NoPlugin(channel.plugin.clone())))?;
         if !plugin.abilities().templates {
             return Err(DeskError::Invalid {
@@ -242,6 +258,58 @@ impl Desk for HostDesk {
             Err(ShelfError::Unknown) => Ok(None),
             Err(error) => Err(DeskError::Unavailable(error.to_string())),
         }
+    }
+}
+
+impl HostDesk {
+    fn plugin_body(&self, name: &str) -> Result<PluginBody, DeskError> {
+        let found = self.catalog.describe().into_iter().find(|plugin| plugin.name == name);
+        found.ok_or_else(|| unchanged(Unchanged::Unknown))
+    }
+
+    /// The whole digest of the version that the channel is pinned to, which is held for it from now on.
+    async fn find_pin(&self, id: ChannelId, settings: &mut ChannelSettings) -> Result<(), DeskError> {
+        let channel = self.flow.directory().channel(id);
+        let channel = channel.ok_or_else(|| channel_error(ChannelError::NotFound("channel")))?;
+        let Some(begin) = settings
+            .pin
+            .clone()
+            .filter(|pin| channel.settings.pin.as_ref() != Some(pin))
+        else {
+            return Ok(());
+        };
+        let wrong = |message: String| invalid("settings.version", "no_version", message);
+        let sha256 = self.catalog.version_of(&channel.plugin, &begin).ok_or_else(|| {
+            wrong(format!(
+                "No version of {} with the digest {begin} is kept here. `mantle plugin list --json` shows those that are.",
+                channel.plugin
+            ))
+        })?;
+        let mut pins = pins(&self.flow);
+        pins.insert((channel.plugin.clone(), sha256.clone()));
+        let held = self.catalog.pin(pins).await;
+        held.map_err(|error| wrong(format!("{error}.")))?;
+        settings.pin = Some(sha256);
+        Ok(())
+    }
+}
+
+/// What channels are pinned to: plugin and digest.
+pub(crate) fn pins(flow: &Flow) -> BTreeSet<(String, String)> {
+    let channels = flow.directory().channels();
+    let channels = channels.iter();
+    channels
+        .filter_map(|channel| Some((channel.plugin.clone(), channel.settings.pin.clone()?)))
+        .collect()
+}
+
+fn unchanged(error: Unchanged) -> DeskError {
+    match error {
+        Unchanged::Unknown => DeskError::NotFound("There is no such plugin.".to_owned()),
+        Unchanged::Nothing(why) => DeskError::Conflict {
+            code: "nothing_to_do".to_owned(),
+            message: format!("Nothing was changed: {why}."),
+        },
     }
 }
 

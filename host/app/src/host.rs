@@ -42,10 +42,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::catalog::{LiveCatalog, Workshop};
+use crate::catalog::{Duty, LiveCatalog, Workshop};
 use crate::commits::CommitMetrics;
-use crate::config::{self, Fixed, HostConfig, Live};
-use crate::desk::HostDesk;
+use crate::config::{self, ConfigError, Fixed, HostConfig, Live, Problem};
+use crate::desk::{HostDesk, pins};
 use crate::places;
 use crate::systemd;
 use crate::watch::Watch;
@@ -225,10 +225,11 @@ impl Rooms {
 /// The plugins of the configuration; one that is refused stops no other.
 async fn loaded(config: &HostConfig, surroundings: &Surroundings, shelf: Arc<dyn Shelf>) -> Result<Arc<LiveCatalog>> {
     let workshop = Workshop {
-        cache_dir: config.fixed.data_dir.join("compiled"),
+        data_dir: config.fixed.data_dir.clone(),
         compiler: surroundings.compiler.clone(),
         shelf,
         clock: Arc::clone(&surroundings.clock),
+        duty: Duty::Keep,
     };
     let catalog = LiveCatalog::new(workshop, &config.live.redirects).context("The sandbox cannot be built")?;
     catalog
@@ -324,6 +325,12 @@ impl Running {
         tasks.spawn(watch_backlog(Arc::clone(&front), rest.clone()));
         tasks.spawn(look_after(Arc::clone(&flow), config.fixed.retention, rest.clone()));
         tasks.spawn(follow_directory(Arc::clone(&flow), Arc::clone(&store), rest.clone()));
+        tasks.spawn(follow_versions(
+            Arc::clone(&live.catalog),
+            Arc::clone(&flow),
+            rest.clone(),
+        ));
+        tasks.spawn(follow_sources(Arc::clone(&live.catalog), rest.clone()));
         let files = watched_files(&config);
         let reload = Arc::new(Reload {
             file: config.file,
@@ -452,6 +459,45 @@ async fn follow_directory(flow: Arc<Flow>, store: Arc<SqlStore>, rest: Cancellat
     }
 }
 
+/// How often trials of new versions are looked at when none has rung.
+const VERSIONS_EVERY: Duration = Duration::from_secs(2);
+/// How soon a component is fetched again that could not be had.
+const FETCH_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+/// Takes on what became of versions on trial, and holds those that channels are pinned to.
+async fn follow_versions(catalog: Arc<LiveCatalog>, flow: Arc<Flow>, rest: CancellationToken) {
+    loop {
+        catalog.settle().await;
+        if let Err(error) = catalog.pin(pins(&flow)).await {
+            tracing::debug!(%error, "A version that a channel is pinned to is not here, so it uses the current one");
+        }
+        tokio::select! {
+            biased;
+            () = rest.cancelled() => return,
+            () = catalog.rings() => {}
+            () = tokio::time::sleep(VERSIONS_EVERY) => {}
+        }
+    }
+}
+
+/// Fetches components from elsewhere, aside from what runs.
+async fn follow_sources(catalog: Arc<LiveCatalog>, rest: CancellationToken) {
+    loop {
+        let work = async {
+            catalog.fetch().await;
+            // What failed is tried again after a while; what is new at once.
+            if tokio::time::timeout(FETCH_AGAIN_AFTER, catalog.wants()).await.is_err() {
+                catalog.fetch_again().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = rest.cancelled() => return,
+            () = work => {}
+        }
+    }
+}
+
 /// Apart from the pulse, which must not wait for it.
 async fn watch_backlog(front: Arc<Front>, rest: CancellationToken) {
     while !rest.is_cancelled() {
@@ -531,7 +577,7 @@ impl Reload {
     /// The files to watch from now on; None: the configuration could not be used.
     async fn now(&self) -> Option<Vec<PathBuf>> {
         let _one_at_a_time = self.turn.lock().await;
-        let config = match config::load(&self.file, &*self.surroundings.environment) {
+        let config = match self.read() {
             Ok(config) => config,
             Err(error) => {
                 tracing::error!("The configuration is refused, the one before stays in use:\n{error}");
@@ -562,6 +608,22 @@ impl Reload {
             }
         }
         Some(files)
+    }
+
+    /// A file that has become empty is one that is just being written, or was cut off: it takes no plugin away.
+    fn read(&self) -> Result<HostConfig, ConfigError> {
+        if std::fs::metadata(&self.file).is_ok_and(|file| file.len() == 0) {
+            return Err(ConfigError {
+                problems: vec![Problem {
+                    file: self.file.clone(),
+                    line: 0,
+                    key: String::new(),
+                    message: "The file is empty. Write it anew; to run without plugins, leave [server] in it."
+                        .to_owned(),
+                }],
+            });
+        }
+        config::load(&self.file, &*self.surroundings.environment)
     }
 
     fn refuse(&self, problems: Vec<String>) {

@@ -49,6 +49,9 @@ fn entry(name: &str, component: PathBuf) -> PluginEntry {
         memory_mib: None,
         grants: Some(Grants::Asked),
         secrets: Secrets::default(),
+        source: String::new(),
+        before: None,
+        trial_percent: 100,
     }
 }
 

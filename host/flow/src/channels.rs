@@ -255,7 +255,7 @@ pub async fn change_fields(
 ) -> Result<Arc<Channel>, ChannelError> {
     let channel = flow.directory().channel(id).ok_or(ChannelError::NotFound("channel"))?;
     let plugin = flow
-        .plugin(&channel.plugin)
+        .plugin_of(&channel)
         .ok_or_else(|| ChannelError::NoPlugin(channel.plugin.clone()))?;
     let mut all = channel.fields.clone();
     for name in channel
@@ -350,7 +350,7 @@ fn accept_as_well(secrets: &mut Secrets, others: &Secrets, now: Time) {
 /// The channel does not exist, or the store does not take it.
 pub async fn archive(flow: &Flow, id: ChannelId) -> Result<Option<Cause>, ChannelError> {
     let channel = flow.directory().channel(id).ok_or(ChannelError::NotFound("channel"))?;
-    let left_behind = match flow.plugin(&channel.plugin) {
+    let left_behind = match flow.plugin_of(&channel) {
         Some(plugin) if plugin.abilities().lifecycle => {
             let gone = plugin.disconnect(&flow.context(&channel, &*plugin)).await;
             gone.err().map(|error| cause_of(&error))
@@ -379,10 +379,7 @@ pub async fn archive(flow: &Flow, id: ChannelId) -> Result<Option<Cause>, Channe
 /// The channel does not exist, or the store does not take the report.
 pub async fn check(flow: &Flow, id: ChannelId) -> Result<Arc<Channel>, ChannelError> {
     let channel = flow.directory().channel(id).ok_or(ChannelError::NotFound("channel"))?;
-    let Some(plugin) = flow
-        .plugin(&channel.plugin)
-        .filter(|plugin| plugin.abilities().lifecycle)
-    else {
+    let Some(plugin) = flow.plugin_of(&channel).filter(|plugin| plugin.abilities().lifecycle) else {
         return Ok(channel);
     };
     if channel.status == ChannelStatus::Connecting {
@@ -422,7 +419,7 @@ pub(crate) async fn set_status(flow: &Flow, channel: &Channel, told: (ChannelSta
         return;
     };
     let back = told.0 == ChannelStatus::Connected;
-    if let (true, Some(plugin)) = (back, flow.plugin(&channel.plugin)) {
+    if let (true, Some(plugin)) = (back, flow.plugin_of(channel)) {
         flow.gates.forgive(Key::provider(&present, &*plugin));
         // Before the lanes are woken: another host may take them.
         flow.tell_others().await;

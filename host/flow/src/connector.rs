@@ -10,14 +10,19 @@ use mantle_model::hook::{Answer, Hook, Overload};
 use mantle_model::outbound::{Finding, Outgoing, Sent};
 use mantle_model::secret::Secrets;
 use mantle_sandbox::{
-    Abilities, CallError, ChannelContext, Field, HealthReport, Inbound, Plugin, Plugins, ProviderAccount, ShelfFile,
-    Verdict,
+    Abilities, CallError, ChannelContext, Chosen, Field, HealthReport, Inbound, Plugin, Plugins, ProviderAccount,
+    ShelfFile, Verdict, Whom,
 };
 
 /// The enabled connectors by name. Asked once per journey, so that one journey uses one version throughout.
 pub trait Catalog: Send + Sync {
-    /// None: not enabled, or not loaded now.
+    /// What is in force. None: not enabled, or not loaded now.
     fn get(&self, name: &str) -> Option<Arc<dyn Connector>>;
+    /// What this journey uses, where several versions run side by side.
+    fn choose(&self, name: &str, whom: &Whom<'_>) -> Option<Arc<dyn Connector>> {
+        let _ = whom;
+        self.get(name)
+    }
 }
 
 /// One loaded version of one connector. The meaning of each method is that of [`Plugin`]'s method of the same name.
@@ -53,13 +58,17 @@ pub trait Connector: Send + Sync {
 
 impl Catalog for Plugins {
     fn get(&self, name: &str) -> Option<Arc<dyn Connector>> {
-        let plugin = Self::get(self, name)?;
-        Some(plugin)
+        Catalog::choose(self, name, &Whom::ANYBODY)
+    }
+
+    fn choose(&self, name: &str, whom: &Whom<'_>) -> Option<Arc<dyn Connector>> {
+        let chosen = Self::choose(self, name, whom)?;
+        Some(chosen)
     }
 }
 
 #[async_trait]
-impl Connector for Plugin {
+impl Connector for Chosen {
     fn title(&self) -> &str {
         Plugin::title(self)
     }
@@ -94,13 +103,13 @@ impl Connector for Plugin {
         Plugin::check_fields(self, values)
     }
     fn verify(&self, secrets: &Secrets, hook: &Hook, url: &str) -> Verdict {
-        Plugin::verify(self, secrets, hook, url)
+        Chosen::verify(self, secrets, hook, url)
     }
     async fn receive(&self, context: &ChannelContext, hook: &Hook) -> Result<Inbound, CallError> {
-        Plugin::receive(self, context, hook).await
+        Chosen::receive(self, context, hook).await
     }
     async fn send(&self, context: &ChannelContext, message: &Outgoing) -> Result<Sent, CallError> {
-        Plugin::send(self, context, message).await
+        Chosen::send(self, context, message).await
     }
     async fn find_sent(
         &self,
@@ -123,6 +132,6 @@ impl Connector for Plugin {
         Plugin::check(self, context).await
     }
     async fn fetch_media(&self, context: &ChannelContext, source: &str) -> Result<ShelfFile, CallError> {
-        Plugin::fetch_media(self, context, source).await
+        Chosen::fetch_media(self, context, source).await
     }
 }

@@ -53,7 +53,6 @@ pub async fn receive(flow: &Flow, hook: Hook, plugin: &str, channel: Option<Chan
 }
 
 async fn take(flow: &Flow, hook: Hook, plugin_name: &str, channel: Option<ChannelId>) -> HookAnswer {
-    let plugin = flow.plugin(plugin_name);
     let mut candidates = candidates(flow, plugin_name, channel);
     if candidates.is_empty() {
         // Another host may have made the channel a moment ago.
@@ -62,6 +61,11 @@ async fn take(flow: &Flow, hook: Hook, plugin_name: &str, channel: Option<Channe
         }
         candidates = self::candidates(flow, plugin_name, channel);
     }
+    let plugin = match candidates.as_slice() {
+        [only] => flow.plugin_for(only, &hook.body),
+        // Whose version it will be is known when the hook is proven.
+        _ => flow.plugin(plugin_name),
+    };
     if candidates.is_empty() {
         let called = called(&hook);
         tracing::warn!(hook.path = called, "A hook named a channel that is not here: {called}");
@@ -102,6 +106,10 @@ async fn take(flow: &Flow, hook: Hook, plugin_name: &str, channel: Option<Channe
         Judged::Genuine(channel, context) => (channel, context),
         Judged::Answered(answer) => return answer,
         Judged::Refused(refused) => return refuse(flow, &candidates, refused),
+    };
+    let plugin = match candidates.len() {
+        1 => plugin,
+        _ => flow.plugin_for(&channel, &hook.body).unwrap_or(plugin),
     };
     match read(flow, &*plugin, &channel, (&context, &hook)).await {
         Ok(inbound) => {
@@ -342,7 +350,7 @@ pub(crate) async fn read_again(flow: &Flow, kept: Unparsed) -> Result<(), StoreE
 }
 
 async fn reading(flow: &Flow, channel: &Arc<Channel>, hook: &Hook, tries: u32) -> (ReceiptState, Vec<NewEvent>) {
-    let Some(plugin) = flow.plugin(&channel.plugin) else {
+    let Some(plugin) = flow.plugin_of(channel) else {
         let problem = format!("the connector `{}` is not loaded", channel.plugin);
         return (unread(flow, tries, problem), Vec::new());
     };

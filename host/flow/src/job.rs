@@ -15,6 +15,7 @@ use mantle_store::lanes::{Attempt, Change, ClaimedLane, Effect, EffectState, End
 use mantle_store::people::Identity;
 use sha2::{Digest, Sha256};
 
+use crate::connector::Connector;
 use crate::paced::Paced;
 use crate::payload::{InPayload, Note, to_bytes};
 use crate::{Flow, access};
@@ -141,6 +142,12 @@ impl<'a> Job<'a> {
 
     pub fn now(&self) -> Time {
         self.flow.now()
+    }
+
+    /// The version of the connector that this conversation uses.
+    pub fn connector(&self) -> Option<Arc<dyn Connector>> {
+        let whose = self.lane.identity.map_or(0, |identity| identity.0);
+        self.flow.plugin_for(&self.channel, &whose.to_be_bytes())
     }
 
     /// The lane's identity.

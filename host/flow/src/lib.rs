@@ -46,7 +46,7 @@ use mantle_model::clock::{Clock, Time};
 use mantle_model::hook::{Answer, Overload};
 use mantle_model::ids::{ChannelId, IdSource, MessageId};
 use mantle_model::inbound::Notice;
-use mantle_sandbox::{ChannelContext, Shelf};
+use mantle_sandbox::{ChannelContext, Shelf, Whom, share};
 use mantle_store::directory::{Channel, Platform, Workspace};
 use mantle_store::upkeep::Restored;
 use mantle_store::{Store, StoreError};
@@ -232,9 +232,31 @@ impl Flow {
         self.parts.clock.now()
     }
 
+    /// The version in force: for what is no journey of one channel.
     #[must_use]
     pub fn plugin(&self, name: &str) -> Option<Arc<dyn Connector>> {
         self.parts.catalog.get(name)
+    }
+
+    /// The version that this channel uses, and nothing that is on trial.
+    #[must_use]
+    pub fn plugin_of(&self, channel: &Channel) -> Option<Arc<dyn Connector>> {
+        let whom = Whom {
+            pin: channel.settings.pin.as_deref(),
+            share: None,
+        };
+        self.parts.catalog.choose(&channel.plugin, &whom)
+    }
+
+    /// The version that a journey of this channel uses. `of` is what it belongs to, the conversation or the hook: equal
+    /// ones get equal versions while two run side by side.
+    #[must_use]
+    pub fn plugin_for(&self, channel: &Channel, of: &[u8]) -> Option<Arc<dyn Connector>> {
+        let whom = Whom {
+            pin: channel.settings.pin.as_deref(),
+            share: Some(share(channel.id, of)),
+        };
+        self.parts.catalog.choose(&channel.plugin, &whom)
     }
 
     #[must_use]
@@ -251,7 +273,7 @@ impl Flow {
     /// What the host itself has to say of the channel, beside the notices that are stored with it.
     #[must_use]
     pub fn notices(&self, channel: &Channel) -> Vec<Notice> {
-        let plugin = self.plugin(&channel.plugin);
+        let plugin = self.plugin_of(channel);
         let told = plugin.and_then(|plugin| self.misfits.notice(channel.id, plugin.fields()));
         told.into_iter().chain(outage::notice(self, channel)).collect()
     }
@@ -348,7 +370,7 @@ impl Flow {
 
     /// How the channel is called in the inbox.
     pub(crate) fn label(&self, channel: &Channel) -> ChannelLabel {
-        let plugin = self.plugin(&channel.plugin);
+        let plugin = self.plugin_of(channel);
         let named = |name: Option<&str>| name.unwrap_or(&channel.plugin).to_owned();
         ChannelLabel {
             attribute: named(plugin.as_deref().map(Connector::attribute)),

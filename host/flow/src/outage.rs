@@ -69,7 +69,7 @@ pub async fn look_back(flow: &Flow, last_alive: Option<Time>) -> Result<(), Stor
 /// What the channel has to say of the latest one.
 pub(crate) fn notice(flow: &Flow, channel: &Channel) -> Option<Notice> {
     let outage = flow.outage()?;
-    let plugin = flow.plugin(&channel.plugin)?;
+    let plugin = flow.plugin_of(channel)?;
     let retried_for = plugin.overload().retried_for;
     let shown = flow.now().since(outage.to) < SHOWN_FOR && channel.created_at <= outage.from;
     let lost_until = outage.to.before(retried_for);

@@ -89,14 +89,14 @@ impl Job<'_> {
     /// The gate of what is sent to the customer.
     fn provider(&self) -> Option<Key> {
         *self.paced.provider.get_or_init(|| {
-            let plugin = self.flow.plugin(&self.channel.plugin)?;
+            let plugin = self.flow.plugin_of(&self.channel)?;
             Some(Key::provider(&self.channel, &*plugin))
         })
     }
 
     /// Calls per second that the manifest allows.
     fn rate(&self) -> Option<f64> {
-        let plugin = self.flow.plugin(&self.channel.plugin)?;
+        let plugin = self.flow.plugin_of(&self.channel)?;
         plugin.capabilities().delivery.per_second
     }
 
@@ -151,7 +151,7 @@ impl Job<'_> {
 
     fn provider_failed(&self, failure: &Failure) {
         let Some(key) = self.provider() else { return };
-        let plugin = self.flow.plugin(&self.channel.plugin);
+        let plugin = self.flow.plugin_of(&self.channel);
         let scope = plugin
             .as_deref()
             .map_or(LimitScope::Credential, |plugin: &dyn Connector| {

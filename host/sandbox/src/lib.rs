@@ -24,9 +24,11 @@ mod manifest;
 mod plugin;
 mod plugins;
 mod rehearsal;
+mod rights;
 mod shelf;
 mod values;
 mod verify;
+mod versions;
 
 #[cfg(test)]
 mod tests;
@@ -36,10 +38,12 @@ pub use engine::{Sandbox, SandboxConfig};
 pub use form::{Field, FieldKind, FieldProblem};
 pub use load::{Grants, LoadError, PluginEntry};
 pub use plugin::Plugin;
-pub use plugins::{Change, PluginState, Plugins};
+pub use plugins::{Before, Beside, Change, PluginState, Plugins, Unchanged};
 pub use rehearsal::{CutOff, Played, Rehearsal, Stage};
+pub use rights::Rights;
 pub use shelf::{Shelf, ShelfError, ShelfFile};
 pub use values::{
     Abilities, CallError, ChannelContext, Crowd, Health, HealthReport, Inbound, Profile, ProviderAccount, Template,
     TemplateButton, Verdict,
 };
+pub use versions::{Chosen, TRIAL_PERCENT, Trial, Whom, share};

@@ -21,18 +21,26 @@ use crate::imports::Allowance;
 use crate::limits;
 use crate::manifest::Manifest;
 use crate::plugin::{Exports, Parts, Plugin};
+use crate::plugins::Before;
+use crate::rights::Rights;
 
 /// One enabled connector as `plugins.toml` names it.
 #[derive(Debug, Clone)]
 pub struct PluginEntry {
     pub name: String,
     pub component: PathBuf,
+    /// How errors call the component's place; empty: by its path.
+    pub source: String,
     /// Hex; a mismatch refuses the plugin.
     pub sha256: Option<String>,
     pub memory_mib: Option<u32>,
     pub grants: Option<Grants>,
     /// Secrets of a provider app shared by all its channels.
     pub secrets: Secrets,
+    /// None: nothing of this plugin was consented to before, so that `grants` is the consent.
+    pub before: Option<Before>,
+    /// What a newer version takes of the work at first. 100: all of it at once.
+    pub trial_percent: u8,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,11 +72,14 @@ const INERT: [&str; 6] = [
 /// # Errors
 /// See [`LoadError`].
 pub(crate) async fn load(shared: &Arc<Shared>, entry: PluginEntry) -> Result<Plugin, LoadError> {
-    let file = entry.component.display().to_string();
+    let place = match entry.source.as_str() {
+        "" => entry.component.display().to_string(),
+        source => source.to_owned(),
+    };
     let plugin = entry.name.clone();
     prepare(shared, entry)
         .await
-        .map_err(|problem| LoadError(format!("plugin `{plugin}`, {file}: {problem}")))
+        .map_err(|problem| LoadError(format!("plugin `{plugin}`, {place}: {problem}")))
 }
 
 async fn prepare(shared: &Arc<Shared>, entry: PluginEntry) -> Result<Plugin, String> {
@@ -100,12 +111,16 @@ async fn prepare(shared: &Arc<Shared>, entry: PluginEntry) -> Result<Plugin, Str
                 .to_owned(),
         );
     }
+    // The operator's own limit is nothing that the connector could widen.
+    let asked_memory = entry.memory_mib.is_none().then_some(manifest.memory_mib);
+    let rights = Rights::of(&manifest, &policy, asked_memory);
     let egress = Egress::new(&shared.egress).map_err(|error| format!("its HTTP client cannot be set up: {error}"))?;
     let parts = Parts {
         name: entry.name,
         digest,
         manifest,
         policy,
+        rights,
         egress,
         secrets: entry.secrets,
         memory_bytes_max: (memory_mib as usize) << 20,
@@ -213,6 +228,8 @@ fn type_check(shared: &Shared, component: &Component) -> Result<Exports, String>
             host()
         ));
     };
+    let guest = connector.rsplit_once('@').map_or(connector, |(_, version)| version);
+    let mismatch = |part: &str, error: &wasmtime::Error| mismatch(guest, part, error);
     let pre = shared
         .linker
         .instantiate_pre(component)
@@ -221,34 +238,35 @@ fn type_check(shared: &Shared, component: &Component) -> Result<Exports, String>
     let interface = component.get_export_index(None, connector);
     let receive = interface.and_then(|interface| component.get_export_index(Some(&interface), "receive"));
     Ok(Exports {
+        interface: guest.to_owned(),
         receive: receive.ok_or_else(|| format!("{}: `connector` has no `receive`", host()))?,
         minimal,
         lifecycle: optional(
-            &pre,
+            (&pre, guest),
             exported("lifecycle"),
             "lifecycle",
             bindings::lifecycle::WithLifecyclePre::new,
         )?,
         inbound_media: optional(
-            &pre,
+            (&pre, guest),
             exported("inbound-media"),
             "inbound-media",
             bindings::inbound_media::WithInboundMediaPre::new,
         )?,
         reconcile: optional(
-            &pre,
+            (&pre, guest),
             exported("reconcile"),
             "reconcile",
             bindings::reconcile::WithReconcilePre::new,
         )?,
         profile: optional(
-            &pre,
+            (&pre, guest),
             exported("profile"),
             "profile",
             bindings::profile::WithProfilePre::new,
         )?,
         templates: optional(
-            &pre,
+            (&pre, guest),
             exported("templates"),
             "templates",
             bindings::templates::WithTemplatesPre::new,
@@ -257,13 +275,13 @@ fn type_check(shared: &Shared, component: &Component) -> Result<Exports, String>
 }
 
 fn optional<T>(
-    pre: &InstancePre<CallState>,
+    (pre, guest): (&InstancePre<CallState>, &str),
     present: bool,
     interface: &str,
     new: impl FnOnce(InstancePre<CallState>) -> wasmtime::Result<T>,
 ) -> Result<Option<T>, String> {
     let made = present.then(|| new(pre.clone())).transpose();
-    made.map_err(|error| mismatch(&format!("`{interface}`"), &error))
+    made.map_err(|error| mismatch(guest, &format!("`{interface}`"), &error))
 }
 
 pub(crate) fn check_import(import: &str) -> Result<(), String> {
@@ -281,9 +299,11 @@ pub(crate) fn check_import(import: &str) -> Result<(), String> {
     ))
 }
 
-fn mismatch(part: &str, error: &wasmtime::Error) -> String {
+/// `guest` is the version of the interface that the component was built for; the error names the member.
+fn mismatch(guest: &str, part: &str, error: &wasmtime::Error) -> String {
     format!(
-        "{}: {part} does not fit: {error:#}. Build it with a mantle-sdk of version 1 that is not newer than this host",
+        "{}, the component was built for {PACKAGE}*@{guest}: {part} does not fit: {error:#}. Build it with a mantle-sdk of \
+         version 1 that is not newer than this host",
         host()
     )
 }

@@ -27,6 +27,7 @@ use crate::form::{Field, FieldProblem};
 use crate::imports::Allowance;
 use crate::limits;
 use crate::manifest::Manifest;
+use crate::rights::Rights;
 use crate::shelf::{Shelf, ShelfFile};
 use crate::values::{
     Abilities, CallError, ChannelContext, HealthReport, Inbound, Profile, ProviderAccount, Template, Verdict,
@@ -46,6 +47,7 @@ pub(crate) struct Parts {
     pub digest: String,
     pub manifest: Manifest,
     pub policy: Policy,
+    pub rights: Rights,
     pub egress: Egress,
     pub secrets: Secrets,
     pub memory_bytes_max: usize,
@@ -58,6 +60,8 @@ pub(crate) struct Parts {
 
 /// The type-checked exports, ready to be instantiated.
 pub(crate) struct Exports {
+    /// Of mantle:connector, as the component was built for it: `1.0.0`.
+    pub interface: String,
     /// Where `receive` stands among the exports.
     pub receive: ComponentExportIndex,
     pub minimal: MinimalPre<CallState>,
@@ -130,6 +134,14 @@ impl Plugin {
     /// What it may reach: what the manifest asks for and the operator has granted.
     pub fn policy(&self) -> &Policy {
         &self.parts.policy
+    }
+    /// The same as lines that people read and that versions are compared by.
+    pub fn rights(&self) -> &Rights {
+        &self.parts.rights
+    }
+    /// The version of mantle:connector that it was built for.
+    pub fn interface(&self) -> &str {
+        &self.exports.interface
     }
     /// Memory of one call, in bytes.
     pub fn memory_bytes_max(&self) -> usize {

@@ -10,4 +10,5 @@ mod reaching;
 mod registry;
 mod stage;
 mod told;
+mod versions;
 mod wat;

@@ -147,6 +147,9 @@ pub struct ChannelSettings {
     /// then. Left out of the row while nobody changes it, so that the release before this one can read it.
     #[serde(skip_serializing_if = "is_held_for_default")]
     pub held_for: u32,
+    /// The digest of the connector's version that this channel uses, whatever is newest. Left out as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pin: Option<String>,
 }
 
 /// Half an hour: what comes later the customer would not understand.
@@ -163,6 +166,7 @@ impl Default for ChannelSettings {
             groups: GroupPolicy::default(),
             signature: Signature::default(),
             held_for: HELD_FOR_DEFAULT,
+            pin: None,
         }
     }
 }

@@ -70,6 +70,8 @@ pub(crate) fn routes() -> Vec<Route> {
         route(MethodFilter::POST, "/messages/{id}/replay", messages::replay),
         route(MethodFilter::GET, "/receipts/{id}", receipts::one),
         route(MethodFilter::GET, "/plugins", plugins::list),
+        route(MethodFilter::POST, "/plugins/{name}/approve", plugins::approve),
+        route(MethodFilter::POST, "/plugins/{name}/rollback", plugins::roll_back),
     ]
 }
 

@@ -108,6 +108,10 @@ pub trait Desk: Send + Sync {
     async fn archive_workspace(&self, id: WorkspaceId) -> Result<(), DeskError>;
 
     async fn plugins(&self) -> Vec<PluginBody>;
+    /// Consents to what a version waits for. With a digest: to that version alone.
+    async fn approve_plugin(&self, name: &str, digest: Option<&str>) -> Result<PluginBody, DeskError>;
+    /// Returns to the version before.
+    async fn roll_back_plugin(&self, name: &str) -> Result<PluginBody, DeskError>;
     fn configuration(&self) -> Configuration;
     /// What the provider calls for this channel.
     fn hook_url(&self, channel: &Channel) -> String;

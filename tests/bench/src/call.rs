@@ -134,6 +134,9 @@ impl Bench {
                 memory_mib: None,
                 grants: Some(Grants::Asked),
                 secrets: Secrets::default(),
+                source: String::new(),
+                before: None,
+                trial_percent: 100,
             })
             .await?;
         let signed = Writer::whatsapp(Setup::default()).write(1, 1);

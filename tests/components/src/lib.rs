@@ -5,6 +5,7 @@
 //! Knows nothing of the host.
 
 pub mod bombs;
+pub mod variants;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

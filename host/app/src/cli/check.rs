@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::compiler;
 use super::output::{Output, table};
-use crate::catalog::{LiveCatalog, Workshop};
+use crate::catalog::{Duty, LiveCatalog, Workshop};
 use crate::config::{self, HostConfig, process_environment};
 use crate::no_shelf::NoShelf;
 
@@ -29,7 +29,7 @@ pub(super) async fn run(file: &Path, output: &Output) -> Result<bool> {
         }
     };
     let plugins = load(&config).await?;
-    let loaded = plugins.iter().all(|plugin| plugin.state != "refused");
+    let loaded = plugins.iter().all(|plugin| !is_wanting(plugin));
     let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
     let mut problems: Vec<String> = plugins.iter().filter_map(|plugin| plugin.reason.clone()).collect();
     if let Database::Postgres(address) = &config.fixed.database
@@ -64,6 +64,11 @@ pub(super) async fn run(file: &Path, output: &Output) -> Result<bool> {
     Ok(fine)
 }
 
+/// Whether somebody must do something about it.
+pub(super) fn is_wanting(plugin: &PluginBody) -> bool {
+    matches!(plugin.state.as_str(), "refused" | "pending")
+}
+
 pub(super) fn plugin_table(plugins: &[PluginBody]) -> String {
     let rows: Vec<Vec<String>> = plugins
         .iter()
@@ -87,15 +92,18 @@ pub(super) async fn load(config: &HostConfig) -> Result<Vec<PluginBody>> {
 
 pub(super) async fn catalog(config: &HostConfig) -> Result<LiveCatalog> {
     let workshop = Workshop {
-        cache_dir: config.fixed.data_dir.join("compiled"),
+        data_dir: config.fixed.data_dir.clone(),
         compiler: compiler::of_this_program(),
         shelf: Arc::new(NoShelf),
         clock: Arc::new(SystemClock),
+        duty: Duty::Look,
     };
     let catalog = LiveCatalog::new(workshop, &config.live.redirects).context("The sandbox cannot be built")?;
     catalog
         .apply(&config.live)
         .await
         .context("The plugins cannot be loaded")?;
+    // As a host would, and nobody waits here meanwhile.
+    catalog.fetch().await;
     Ok(catalog)
 }

@@ -1,18 +1,20 @@
 //! `mantle plugin`: what connectors are, can do and ask for.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use mantle_egress::{EgressConfig, Holds};
 use mantle_model::clock::SystemClock;
 use mantle_model::secret::Secrets;
-use mantle_sandbox::{Grants, Plugin, PluginEntry, Sandbox, SandboxConfig};
+use mantle_sandbox::{Grants, Plugin, PluginEntry, Sandbox, SandboxConfig, TRIAL_PERCENT};
+use mantle_supply::Source;
 use serde_json::{Value, json};
 
 use super::check;
 use super::compiler;
 use super::output::Output;
+use super::supply;
 use crate::catalog::body;
 use crate::config::{self, process_environment};
 use crate::no_shelf::NoShelf;
@@ -21,32 +23,44 @@ pub(super) async fn list(file: &Path, output: &Output) -> Result<bool> {
     let config = config::load(file, &process_environment)?;
     let plugins = check::load(&config).await?;
     let mut page = check::plugin_table(&plugins);
-    for reason in plugins.iter().filter_map(|plugin| plugin.reason.as_deref()) {
-        page.push_str(&format!("\nrefused: {reason}\n"));
+    for plugin in &plugins {
+        if let Some(reason) = &plugin.reason {
+            page.push_str(&format!("\n{}: {reason}\n", plugin.state));
+        }
+        if let Some(pending) = &plugin.pending {
+            page.push_str(&format!(
+                "\n{} {} ({}) wants to, beyond what was consented to:\n  {}\n",
+                plugin.name,
+                pending.version,
+                pending.digest,
+                pending.difference.join("\n  ")
+            ));
+        }
     }
     output.answer(&json!({ "plugins": plugins }), &page);
-    Ok(plugins.iter().all(|plugin| plugin.state != "refused"))
+    Ok(!plugins.iter().any(check::is_wanting))
 }
 
 pub(super) async fn inspect(file: &Path, named: &str, output: &Output) -> Result<bool> {
-    let entry = entry(file, named)?;
+    let entry = entry(file, named).await?;
     let name = entry.name.clone();
-    let sandbox = Sandbox::new(
-        SandboxConfig {
-            cache_dir: cache_dir(file),
-            compiler: compiler::of_this_program(),
-            egress: EgressConfig::default(),
-        },
-        Arc::new(NoShelf),
-        Arc::new(SystemClock),
-    )?;
-    let plugin = sandbox.load(entry).await?;
+    let plugin = sandbox(cache_dir(file))?.load(entry).await?;
     output.answer(&sheet_json(&name, &plugin), &sheet(&name, &plugin));
     Ok(true)
 }
 
+/// One that loads and calls nobody.
+pub(super) fn sandbox(cache_dir: PathBuf) -> Result<Sandbox> {
+    let config = SandboxConfig {
+        cache_dir,
+        compiler: compiler::of_this_program(),
+        egress: EgressConfig::default(),
+    };
+    Ok(Sandbox::new(config, Arc::new(NoShelf), Arc::new(SystemClock))?)
+}
+
 /// The entry to look at, with all it asks for granted: looking is not consenting.
-fn entry(file: &Path, named: &str) -> Result<PluginEntry> {
+async fn entry(file: &Path, named: &str) -> Result<PluginEntry> {
     let path = Path::new(named);
     let component = if named.ends_with(".wasm") || named.contains('/') {
         path.to_path_buf()
@@ -63,6 +77,11 @@ fn entry(file: &Path, named: &str) -> Result<PluginEntry> {
             );
         };
         match &setting.entry {
+            // Of a remote one, what is locked of it, or what is there now.
+            Ok(_) if setting.source.as_ref().is_some_and(Source::is_remote) => {
+                let path = supply::obtain(&config, setting).await?.kept.path;
+                return Ok(looked_at(named.to_owned(), path));
+            }
             Ok(entry) => entry.component.clone(),
             Err(problems) => bail!(
                 "{}",
@@ -71,18 +90,26 @@ fn entry(file: &Path, named: &str) -> Result<PluginEntry> {
         }
     };
     let stem = component.file_stem().and_then(|stem| stem.to_str());
-    Ok(PluginEntry {
-        name: stem.context("The file has no name")?.to_owned(),
+    Ok(looked_at(stem.context("The file has no name")?.to_owned(), component))
+}
+
+/// With all that it asks for granted.
+pub(super) fn looked_at(name: String, component: PathBuf) -> PluginEntry {
+    PluginEntry {
+        name,
         component,
+        source: String::new(),
         sha256: None,
         memory_mib: None,
         grants: Some(Grants::Asked),
         secrets: Secrets::default(),
-    })
+        before: None,
+        trial_percent: TRIAL_PERCENT,
+    }
 }
 
 /// Beside the host's own where there is a configuration, so that nothing is compiled twice.
-fn cache_dir(file: &Path) -> std::path::PathBuf {
+fn cache_dir(file: &Path) -> PathBuf {
     match config::load(file, &|_| Some("unread".to_owned())) {
         Ok(config) => config.fixed.data_dir.join("compiled"),
         Err(_) => std::env::temp_dir().join(format!("mantle-compiled-{}", std::process::id())),

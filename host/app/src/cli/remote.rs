@@ -54,6 +54,10 @@ impl Remote {
         self.call(Method::POST, path, Some(body)).await
     }
 
+    pub(super) async fn patch(&self, path: &str, body: &Value) -> Result<Value> {
+        self.call(Method::PATCH, path, Some(body)).await
+    }
+
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
         let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
         if method == Method::POST {

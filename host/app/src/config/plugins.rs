@@ -1,9 +1,11 @@
 //! The entries of `[plugins]`.
 
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use mantle_model::secret::Secrets;
-use mantle_sandbox::{Grants, PluginEntry};
+use mantle_sandbox::{Grants, PluginEntry, TRIAL_PERCENT};
+use mantle_supply::{SIGNATURE_SUFFIX, Source};
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -67,39 +69,8 @@ fn one(document: &Document<'_>, name: &str, place: Range<usize>, section: Sectio
     }
     let at = component.as_ref().map_or(place, |(_, span)| span.clone());
     let at = section.problem("component", at, "");
-    let component = component.map(|(text, span)| {
-        let path = document.path(&text);
-        if text.contains("://") {
-            refusals.push(section.problem(
-                "component",
-                span,
-                format!("This build loads components from files. Download `{text}` and write its path."),
-            ));
-        } else {
-            document.reads(path.clone());
-            if !path.is_file() {
-                refusals.push(section.problem(
-                    "component",
-                    span,
-                    format!(
-                        "There is no file {}. Build the connectors with `cargo connectors`, or correct the path.",
-                        path.display()
-                    ),
-                ));
-            } else if !is_wasm(&path) {
-                refusals.push(section.problem(
-                    "component",
-                    span,
-                    format!(
-                        "{} is not WebAssembly. Write the path of the .wasm file that `cargo connectors` or your build made.",
-                        path.display()
-                    ),
-                ));
-            }
-        }
-        path
-    });
     let sha256 = digest(&section);
+    let source = component.and_then(|(text, span)| source(document, &section, (text, span), &sha256, &mut refusals));
     let memory_mib = section
         .whole_number("memory_mib", "a whole number of MiB, such as 32")
         .and_then(|(mib, span)| {
@@ -116,28 +87,100 @@ fn one(document: &Document<'_>, name: &str, place: Range<usize>, section: Sectio
     let grants = section
         .value("grants")
         .and_then(|value| grants(document, &section, value));
+    let trial_percent = section
+        .whole_number("canary_percent", "a whole number of percent, such as 10")
+        .map(|(percent, span)| {
+            if percent == 0 || percent > 100 {
+                section.report(
+                    "canary_percent",
+                    span,
+                    format!("{percent} is out of range. Write 1 to 100; 100 gives a new version all at once."),
+                );
+            }
+            u8::try_from(percent).unwrap_or(TRIAL_PERCENT)
+        });
     let secrets = secrets(document, &section, &mut refusals);
     section.finish();
     PluginSetting {
         name: name.to_owned(),
         enabled,
         place: format!("{}:{}", at.file.display(), at.line),
-        entry: match component {
-            Some(component) if refusals.is_empty() => Ok(PluginEntry {
+        entry: match &source {
+            Some(source) if refusals.is_empty() => Ok(PluginEntry {
                 name: name.to_owned(),
-                component,
+                component: match source {
+                    Source::File { path, .. } => path.clone(),
+                    // Where it lies is known when it was fetched.
+                    Source::Https(_) | Source::Registry(_) => PathBuf::new(),
+                },
+                source: source.to_string(),
                 sha256,
                 memory_mib,
                 grants,
                 secrets,
+                before: None,
+                trial_percent: trial_percent.unwrap_or(TRIAL_PERCENT),
             }),
             _ => Err(refusals),
         },
+        source,
     }
 }
 
+/// What `component` says. A file that is not there refuses the plugin alone; an address that is none, the file.
+fn source(
+    document: &Document<'_>,
+    section: &Section<'_, '_, '_>,
+    (text, span): (String, Range<usize>),
+    sha256: &Option<String>,
+    refusals: &mut Vec<Problem>,
+) -> Option<Source> {
+    if let Some(parsed) = Source::parse(&text) {
+        let source = parsed.map_err(|why| section.report("component", span.clone(), format!("{why}.")));
+        let source = source.ok()?;
+        if matches!(source, Source::Https(_)) && sha256.is_none() {
+            section.report(
+                "component",
+                span,
+                "An address may answer with anything, so the component's digest is needed. Write `sha256 = \"…\"` below; \
+                 `sha256sum` shows it.",
+            );
+            return None;
+        }
+        return Some(source);
+    }
+    let path = document.path(&text);
+    document.reads(path.clone());
+    document.reads(signature_of(&path));
+    let missing = || {
+        format!(
+            "There is no file {}. Build the connectors with `cargo connectors`, or correct the path.",
+            path.display()
+        )
+    };
+    let no_wasm = || {
+        format!(
+            "{} is not WebAssembly. Write the path of the .wasm file that `cargo connectors` or your build made.",
+            path.display()
+        )
+    };
+    if !path.is_file() {
+        refusals.push(section.problem("component", span, missing()));
+    } else if !is_wasm(&path) {
+        refusals.push(section.problem("component", span, no_wasm()));
+    }
+    Some(Source::File { text, path })
+}
+
+/// Where the signature of a component's file lies.
+pub(crate) fn signature_of(component: &Path) -> PathBuf {
+    let mut name = component.as_os_str().to_owned();
+    name.push(SIGNATURE_SUFFIX);
+    PathBuf::from(name)
+}
+
 /// By its first bytes. What cannot be read is left to who loads it, and is told there.
-fn is_wasm(path: &std::path::Path) -> bool {
+fn is_wasm(path: &Path) -> bool {
     use std::io::Read;
     let mut start = [0; WASM_MAGIC.len()];
     match std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)) {

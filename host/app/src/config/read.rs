@@ -1,11 +1,14 @@
 //! The keys of `plugins.toml`, section by section.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::Path;
 
 use mantle_flow::upkeep::{self, Retention};
 use mantle_store::Database;
+use mantle_supply::limits::KEYS_MAX;
+use mantle_supply::{LockFile, Login, Trust};
 use toml::de::{DeTable, DeValue};
 use url::Url;
 
@@ -60,7 +63,14 @@ pub(super) fn host(document: &Document<'_>) -> Option<HostConfig> {
         egress.finish();
         redirects.unwrap_or_default()
     });
+    let trust = root
+        .section("trust")
+        .map(|section| trust(document, section))
+        .unwrap_or_default();
+    let logins = root.section("registries").map(|section| logins(document, &section));
     root.finish();
+    let lock = LockFile::beside(document.file);
+    document.reads(lock.path().to_path_buf());
     Some(HostConfig {
         file: document.file.to_path_buf(),
         fixed: fixed?,
@@ -68,6 +78,9 @@ pub(super) fn host(document: &Document<'_>) -> Option<HostConfig> {
             intercom,
             plugins: plugins.unwrap_or_default(),
             redirects: redirects.unwrap_or_default(),
+            trust,
+            logins: logins.unwrap_or_default(),
+            lock,
             files: document.files(),
         },
         warnings,
@@ -293,6 +306,64 @@ fn intercom(document: &Document<'_>, section: Section<'_, '_, '_>) -> Option<Int
         client_id: client_id.unwrap_or_default(),
         client_secret: client_secret?,
     })
+}
+
+/// Whose signatures are good, and whether there must be one. Who names keys means them to be used.
+fn trust(document: &Document<'_>, section: Section<'_, '_, '_>) -> Trust {
+    let mut trust = Trust::requiring(section.boolean("require").unwrap_or(true));
+    if let Some(keys) = section.section("keys") {
+        let mut count = 0;
+        for (name, span, value) in keys.entries() {
+            count += 1;
+            let DeValue::String(key) = value.get_ref() else {
+                keys.wrong_type(name, value.span(), value.get_ref(), "a public key in base64, in quotes");
+                continue;
+            };
+            if count > KEYS_MAX {
+                keys.report(
+                    name,
+                    span,
+                    format!("There are more than {KEYS_MAX} keys. Keep those in use."),
+                );
+                break;
+            }
+            if let Err(why) = trust.add(name, key) {
+                document.report(document.problem(&keys.name(name), value.span(), format!("{why}.")));
+            }
+        }
+    }
+    section.finish();
+    trust
+}
+
+/// `[registries."ghcr.io"]`: user and password.
+fn logins(document: &Document<'_>, section: &Section<'_, '_, '_>) -> BTreeMap<String, Login> {
+    let mut logins = BTreeMap::new();
+    for (registry, span, value) in section.entries() {
+        let DeValue::Table(table) = value.get_ref() else {
+            section.wrong_type(
+                registry,
+                value.span(),
+                value.get_ref(),
+                "a table with `user` and `password`",
+            );
+            continue;
+        };
+        let inner = Section::new(document, section.name(registry), table);
+        let user = inner.string("user", "robot");
+        let password = inner
+            .value("password")
+            .map(|value| secret(document, &inner.name("password"), value));
+        match (user, password) {
+            (Some((user, _)), Some(Ok(password))) => {
+                logins.insert(registry.to_ascii_lowercase(), Login { user, password });
+            }
+            (_, Some(Err(error))) => document.report(error.problem()),
+            _ => inner.report("user", span, "A login has `user` and `password`. Write both."),
+        }
+        inner.finish();
+    }
+    logins
 }
 
 fn redirects(document: &Document<'_>, section: &Section<'_, '_, '_>) -> Vec<(Url, Url)> {

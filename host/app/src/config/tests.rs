@@ -145,20 +145,54 @@ fn f_6_a_missing_file_or_secret_refuses_its_plugin_alone() {
         "[plugins.telegram]\ncomponent = \"absent.wasm\"\n\
          [plugins.whatsapp]\ncomponent = \"plugins.toml\"\n\
          [plugins.whatsapp.secrets]\napp_secret = { env = \"EMPTY\" }\n\
-         [plugins.far]\ncomponent = \"oci://registry/far:1\"\n\
+         [plugins.far]\ncomponent = \"oci://registry.example/far:1\"\n\
          [plugins.off]\ncomponent = \"absent.wasm\"\nenabled = false\n",
     );
     let found: Vec<String> = config.live.refusals().map(ToString::to_string).collect();
     assert_eq!(
         found,
         [
-            "/etc/mantle/plugins.toml:8: `plugins.far.component`: This build loads components from files. Download `oci://registry/far:1` and write its path.",
             "/etc/mantle/plugins.toml:2: `plugins.telegram.component`: There is no file /etc/mantle/absent.wasm. Build the connectors with `cargo connectors`, or correct the path.",
             "/etc/mantle/plugins.toml:4: `plugins.whatsapp.component`: There is no file /etc/mantle/plugins.toml. Build the connectors with `cargo connectors`, or correct the path.",
             "/etc/mantle/plugins.toml:6: `plugins.whatsapp.secrets.app_secret`: The secret is empty. Fill it in.",
         ]
     );
-    assert!(config.live.entries().is_empty());
+    assert_eq!(config.live.entries().keys().collect::<Vec<_>>(), [&"far"]);
+}
+
+#[test]
+fn f_6_a_source_or_key_that_is_none_names_how_it_is_written() {
+    let check = |text: &str, expected: &str| {
+        let found = problems(text);
+        assert!(found.contains(expected), "{found}\n does not hold\n{expected}");
+    };
+    check(
+        "[plugins.x]\ncomponent = \"oci://registry.example/x\"\n",
+        "plugins.toml:2: `plugins.x.component`: `oci://registry.example/x` has no tag. Write registry, name and tag",
+    );
+    check(
+        "[plugins.x]\ncomponent = \"https://example.com/x.wasm\"\n",
+        "plugins.toml:2: `plugins.x.component`: An address may answer with anything, so the component's digest is needed.",
+    );
+    check(
+        "[plugins.x]\ncomponent = \"http://example.com/x.wasm\"\n",
+        "`http://example.com/x.wasm` is no address that components are taken from.",
+    );
+    check(
+        "[plugins.x]\ncomponent = \"x.wasm\"\ncanary_percent = 0\n",
+        "plugins.toml:3: `plugins.x.canary_percent`: 0 is out of range. Write 1 to 100",
+    );
+    check(
+        "[trust]\nkeys = { ours = \"abc\" }\n",
+        "plugins.toml:2: `trust.keys.ours`: `ours` is no public key.",
+    );
+    check(
+        "[registries.\"ghcr.io\"]\nuser = \"me\"\n",
+        "plugins.toml:1: `registries.ghcr.io.user`: A login has `user` and `password`. Write both.",
+    );
+    check("[trust]\nrequired = true\n", "Did you mean `require`?");
+    let live = good("[trust]\nkeys = { ours = \"11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\" }\n").live;
+    assert!(live.trust.judge(b"x", None).is_err(), "who names keys means them");
 }
 
 #[test]

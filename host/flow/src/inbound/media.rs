@@ -154,7 +154,7 @@ pub(super) enum NotFetched {
 
 /// One call of the connector.
 pub(super) async fn fetch(job: &Job<'_>, attachment: &Attachment) -> Result<File, NotFetched> {
-    let Some(plugin) = job.flow.plugin(&job.channel.plugin) else {
+    let Some(plugin) = job.connector() else {
         return Err(NotFetched::Later);
     };
     let context = job.flow.context(&job.channel, &*plugin);

@@ -125,7 +125,7 @@ async fn failed(job: &Job<'_>, status: &Status, target: &Target) -> Result<Vec<C
     let (Some(identity), Some((reply, what))) = (message.identity, target.reply()) else {
         return Ok(Vec::new());
     };
-    let plugin = job.flow.plugin(&job.channel.plugin);
+    let plugin = job.flow.plugin_of(&job.channel);
     let rule = plugin.as_ref().and_then(|plugin| plugin.capabilities().window.as_ref());
     let refusal = outbound::window::worded(rule, &job.identity_by(identity).await?, refusal, job.now());
     let mut changes = match refusal.reason {

@@ -35,7 +35,7 @@ struct Away {
 fn away(job: &Job<'_>) -> Option<Away> {
     let since = job.event.accepted_at;
     let lasted = job.now().since(since);
-    if job.flow.plugin(&job.channel.plugin).is_none() {
+    if job.flow.plugin_of(&job.channel).is_none() {
         return Some(Away {
             lasted,
             code: "connector-away",

@@ -39,7 +39,7 @@ pub(super) async fn forward(job: &Job<'_>, told: &ReplyTold) -> Result<Turn, Sto
             ending: Ending::Unknown { cause },
         });
     }
-    let Some(plugin) = job.flow.plugin(&job.channel.plugin) else {
+    let Some(plugin) = job.connector() else {
         // It went away after the reply was looked at first.
         return Ok(Turn::wait(
             Duration::ZERO,

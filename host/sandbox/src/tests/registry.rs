@@ -33,7 +33,7 @@ async fn changed_files_and_entries_are_loaded_and_the_rest_is_left_alone() {
     assert!(Arc::ptr_eq(&first, &plugins.get("echo").unwrap()));
 
     // Other bytes are another version; who holds the old one goes on with it.
-    std::fs::copy(guest("traps"), &file).unwrap();
+    std::fs::copy(guest("keeps"), &file).unwrap();
     assert_eq!(plugins.apply(vec![at(&file)]).await.len(), 1);
     let second = plugins.get("echo").unwrap();
     assert_ne!(first.digest(), second.digest());

@@ -47,6 +47,9 @@ pub fn entry(name: &str) -> PluginEntry {
         memory_mib: None,
         grants: Some(Grants::Asked),
         secrets: Secrets::default(),
+        source: String::new(),
+        before: None,
+        trial_percent: 100,
     }
 }
 

@@ -124,6 +124,7 @@ pub async fn changes_touch_what_they_name(desk: &Desk<'_>) {
             groups: GroupPolicy::Group,
             signature: Signature::Name,
             held_for: 90,
+            pin: Some("ab".repeat(32)),
         }),
         refused_groups: 2,
         ..ChannelChange::default()
@@ -177,10 +178,8 @@ pub async fn changes_touch_what_they_name(desk: &Desk<'_>) {
         .await
         .unwrap();
     assert_eq!((read.warning, read.settings), (None, settings));
-    let nobody = desk
-        .store
-        .change_channel(ChannelId(1), ChannelChange::default(), desk.now())
-        .await;
+    let nothing = ChannelChange::default();
+    let nobody = desk.store.change_channel(ChannelId(1), nothing, desk.now()).await;
     assert!(matches!(nobody, Err(StoreError::NotFound(_))));
 }
 

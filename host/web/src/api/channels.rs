@@ -26,6 +26,12 @@ use crate::desk::{ChannelDraft, ChannelEdit};
 const NAME_CHARS_MAX: usize = 200;
 /// A minute to a day, in seconds: less is no time to reconnect in, and an answer of the day before confuses.
 const HOLD: std::ops::RangeInclusive<u32> = 60..=86_400;
+/// The word for no particular version.
+const CURRENT: &str = "current";
+/// Characters of a digest that mean one version.
+const PIN_CHARS_MIN: usize = 12;
+/// SHA-256 in hex.
+const DIGEST_CHARS: usize = 64;
 /// Parked hooks are counted up to here: a channel's page must not read without end.
 const PARKED_COUNTED_MAX: u32 = 200;
 
@@ -72,6 +78,8 @@ pub struct ChannelSettingsBody {
     /// failed, and a note says so.
     #[schema(example = 1800)]
     hold_replies_seconds: u32,
+    /// The digest of the connector's version that the channel is pinned to. Null: it uses the current one.
+    version: Option<String>,
 }
 
 /// Settings to change; what is left out stays, or has its default on a new channel.
@@ -87,6 +95,9 @@ pub struct ChannelSettingsEdit {
     /// 60 (1 minute) to 86400 (1 day); 1800 (30 minutes) by default.
     #[schema(example = 1800)]
     hold_replies_seconds: Option<u32>,
+    /// The digest of a version that is kept, or its first 12 characters; `current` ends it.
+    #[schema(example = "current")]
+    version: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
@@ -308,6 +319,7 @@ fn settings_body(settings: &ChannelSettings) -> ChannelSettingsBody {
             Signature::Name => SignatureWord::Name,
         },
         hold_replies_seconds: settings.held_for,
+        version: settings.pin.clone(),
     }
 }
 
@@ -332,7 +344,24 @@ fn settings(present: &ChannelSettings, edit: &ChannelSettingsEdit) -> Result<Cha
             Some(SignatureWord::Name) => Signature::Name,
         },
         held_for: edit.hold_replies_seconds.unwrap_or(present.held_for),
+        pin: match edit.version.as_deref() {
+            None => present.pin.clone(),
+            Some(CURRENT) => None,
+            Some(digest) => Some(pin(digest)?),
+        },
     })
+}
+
+/// Enough of a digest to mean one version.
+fn pin(digest: &str) -> Result<String, ApiError> {
+    let fine = (PIN_CHARS_MIN..=DIGEST_CHARS).contains(&digest.len()) && digest.bytes().all(|c| c.is_ascii_hexdigit());
+    if !fine {
+        let message = format!(
+            "`version` is `{CURRENT}` or the digest of a version, {PIN_CHARS_MIN} to {DIGEST_CHARS} hexadecimal characters."
+        );
+        return Err(ApiError::invalid("settings.version", message));
+    }
+    Ok(digest.to_ascii_lowercase())
 }
 
 fn name(text: &str) -> Result<String, ApiError> {

@@ -36,6 +36,8 @@ use super::{channels, error, messages, plugins, receipts, templates, workspaces}
         messages::replay,
         receipts::one,
         plugins::list,
+        plugins::approve,
+        plugins::roll_back,
     ),
     components(schemas(error::ErrorBody)),
     modifiers(&Key, &Around),

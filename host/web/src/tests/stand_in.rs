@@ -184,7 +184,25 @@ impl Desk for TestDesk {
             fields: vec![field],
             abilities: vec!["lifecycle".to_owned()],
             capabilities: Some(serde_json::json!({"text": {"limit": 4096}})),
+            source: "connectors/telegram.wasm".to_owned(),
+            signer: None,
+            pending: None,
+            trial: None,
+            previous: None,
+            pinned: Vec::new(),
         }]
+    }
+
+    async fn approve_plugin(&self, name: &str, _digest: Option<&str>) -> Result<PluginBody, DeskError> {
+        let found = self.plugins().await.into_iter().find(|plugin| plugin.name == name);
+        found.ok_or_else(|| DeskError::NotFound("There is no such plugin.".to_owned()))
+    }
+
+    async fn roll_back_plugin(&self, _name: &str) -> Result<PluginBody, DeskError> {
+        Err(DeskError::Conflict {
+            code: "nothing_to_do".to_owned(),
+            message: "No version before is kept.".to_owned(),
+        })
     }
 
     fn configuration(&self) -> Configuration {
