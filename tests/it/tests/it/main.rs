@@ -20,5 +20,6 @@ mod round_trip;
 mod sandboxed;
 mod set_up;
 mod threads;
+mod versions;
 mod voices;
 mod windows;

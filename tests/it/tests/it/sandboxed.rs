@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::logs;
 
-async fn guests() -> Result<PathBuf> {
+pub(crate) async fn guests() -> Result<PathBuf> {
     use std::sync::OnceLock;
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let built = tokio::task::spawn_blocking(|| {
@@ -51,7 +51,7 @@ pub(crate) async fn hook(bridge: &Bridge, channel: &Channel, body: &str) -> Resu
 }
 
 /// The bodies of hooks that wait to be read again, newest first.
-async fn kept(bridge: &Bridge) -> Result<Vec<String>> {
+pub(crate) async fn kept(bridge: &Bridge) -> Result<Vec<String>> {
     let list = bridge.get("/api/v1/messages?state=received").await?;
     let mut bodies = Vec::new();
     for row in list["messages"].as_array().context("no list")? {
@@ -295,7 +295,7 @@ async fn e14_words_of_templates_are_words_in_both_directions() -> Result<()> {
     bridge.assert_lawful()
 }
 
-async fn plugins(bridge: &Bridge, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+pub(crate) async fn plugins(bridge: &Bridge, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
     let asking = async {
         loop {
             let answer = bridge.get("/api/v1/plugins").await?;
@@ -310,14 +310,14 @@ async fn plugins(bridge: &Bridge, wanted: impl Fn(&Value) -> bool) -> Result<Val
         .context("the file was not taken on")?
 }
 
-fn plugin<'a>(answer: &'a Value, name: &str) -> Option<&'a Value> {
+pub(crate) fn plugin<'a>(answer: &'a Value, name: &str) -> Option<&'a Value> {
     answer["plugins"]
         .as_array()?
         .iter()
         .find(|plugin| plugin["name"] == name)
 }
 
-fn state<'a>(answer: &'a Value, name: &str) -> &'a str {
+pub(crate) fn state<'a>(answer: &'a Value, name: &str) -> &'a str {
     plugin(answer, name)
         .and_then(|plugin| plugin["state"].as_str())
         .unwrap_or("absent")

@@ -160,7 +160,7 @@ async fn out_5_the_customer_reads_the_teammates_name_where_the_channel_says_so()
 
     let edit = json!({"settings": {"signature": "name"}});
     let (status, answer) = bridge.api(Method::PATCH, &path, Some(&edit)).await?;
-    let expected = json!({"groups": "group", "hold_replies_seconds": 1800, "signature": "name"});
+    let expected = json!({"groups": "group", "hold_replies_seconds": 1800, "signature": "name", "version": null});
     assert_eq!(
         (status, &answer["settings"]),
         (200, &expected),
