@@ -137,7 +137,7 @@ fn files_and_the_environment_are_read_where_the_map_says() -> Result<()> {
         assert_eq!(found, expected, "{needles:?}");
         Ok(())
     };
-    check(&["std::fs", "tokio::fs"], &["app", "kit", "sandbox", "store"])?;
+    check(&["std::fs", "tokio::fs"], &["app", "kit", "sandbox", "store", "supply"])?;
     check(&["env::var"], &["app"])?;
     check(&["signal::unix"], &["app"])
 }
