@@ -66,10 +66,13 @@ async fn loaded(component: &Path) -> Result<(Arc<Plugin>, Rehearsal), LoadError>
     let entry = PluginEntry {
         name: "tried".to_owned(),
         component: component.to_owned(),
+        source: String::new(),
         sha256: None,
         memory_mib: None,
         grants: Some(Grants::Asked),
         secrets: Secrets::default(),
+        before: None,
+        trial_percent: 100,
     };
     let plugin = sandbox.load(entry).await?;
     Ok((plugin, sandbox.rehearse(component).await?))

@@ -258,7 +258,7 @@ fn is_failure(error: &CallError) -> bool {
         CallError::Provider(_)
         | CallError::Malformed(_)
         | CallError::Field { .. }
-        | CallError::Busy
+        | CallError::Busy(_)
         | CallError::Unsupported(_) => false,
     }
 }
@@ -266,7 +266,7 @@ fn is_failure(error: &CallError) -> bool {
 /// Whether another version may read the hook at once. After a time-out there is no time left for a second reading: the
 /// provider waits for its answer.
 fn may_be_read_by_another(error: &CallError) -> bool {
-    !matches!(error, CallError::TimedOut(_) | CallError::Busy)
+    !matches!(error, CallError::TimedOut(_) | CallError::Busy(_))
 }
 
 /// Hooks that were read not long ago.
@@ -332,7 +332,7 @@ pub(crate) async fn self_test(newer: &Plugin, older: &Plugin, samples: &Samples,
         }
         let blame = match older.receive(&context, &hook).await {
             Ok(_) => true,
-            Err(before) => is_failure(&error) && !is_failure(&before) && before != CallError::Busy,
+            Err(before) => is_failure(&error) && !is_failure(&before) && !matches!(before, CallError::Busy(_)),
         };
         if blame {
             return Err(format!(

@@ -7,12 +7,12 @@ use anyhow::{Context, Result};
 use mantle_egress::EgressConfig;
 use mantle_kit::{Check, Claim, Report};
 use mantle_model::clock::SystemClock;
-use mantle_model::secret::Secrets;
-use mantle_sandbox::{Grants, PluginEntry, Sandbox, SandboxConfig};
+use mantle_sandbox::{Sandbox, SandboxConfig};
 use serde_json::json;
 
 use super::compiler;
 use super::output::Output;
+use super::plugin;
 use crate::no_shelf::NoShelf;
 
 /// Where a connector's cases lie, in its folder.
@@ -35,7 +35,9 @@ pub(super) async fn test(component: &Path, cases: Option<&Path>, output: &Output
         Arc::new(SystemClock),
     )?;
     output.progress(&format!("Loading {} …", component.display()));
-    let plugin = sandbox.load(entry(component)?).await?;
+    let plugin = sandbox
+        .load(plugin::looked_at(name_of(component)?, component.to_path_buf()))
+        .await?;
     let rehearsal = sandbox.rehearse(component).await?;
     output.progress(&format!("Playing the cases of {} …\n", cases.display()));
     let report = mantle_kit::examine(&plugin, &rehearsal, &cases)
@@ -77,16 +79,9 @@ fn tempdir() -> Result<PathBuf> {
     Ok(folder)
 }
 
-fn entry(component: &Path) -> Result<PluginEntry> {
+fn name_of(component: &Path) -> Result<String> {
     let stem = component.file_stem().and_then(|stem| stem.to_str());
-    Ok(PluginEntry {
-        name: stem.context("The file has no name")?.to_owned(),
-        component: component.to_path_buf(),
-        sha256: None,
-        memory_mib: None,
-        grants: Some(Grants::Asked),
-        secrets: Secrets::default(),
-    })
+    Ok(stem.context("The file has no name")?.to_owned())
 }
 
 fn page(head: &str, report: &Report) -> String {
