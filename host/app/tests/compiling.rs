@@ -106,7 +106,7 @@ async fn d15_a_component_that_takes_too_long_is_given_up() {
     let sandbox = sandbox(folder.path(), program().limited(Duration::from_secs(1), 1_024));
     let begun = Instant::now();
     let told = refused(&sandbox, bomb_in(folder.path(), Fuse::Time)).await;
-    assert_eq!(told, "it took longer than 1 s to compile");
+    assert!(told.starts_with("it took longer than 1 s to compile; "), "{told}");
     assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
 }
 
@@ -115,7 +115,7 @@ async fn d15_a_component_that_eats_memory_ends_its_compiler_alone() {
     let folder = folder();
     let sandbox = sandbox(folder.path(), program().limited(PATIENCE, 512));
     let told = refused(&sandbox, bomb_in(folder.path(), Fuse::Memory)).await;
-    assert_eq!(told, "the compiler ran out of its 512 MiB");
+    assert!(told.starts_with("the compiler ran out of its 512 MiB; "), "{told}");
     // What is honest has room enough.
     sandbox.load(echo()).await.unwrap();
 }
