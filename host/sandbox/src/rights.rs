@@ -116,6 +116,7 @@ mod tests {
             [
                 "call GET https://api.granted.example/v1/",
                 "call POST https://api.granted.example/v1/",
+                "call any method https://other.granted.example/v1/",
                 "compute with the secret key",
                 "send the secret key to https://api.granted.example",
                 "take hooks that nothing proves",
