@@ -122,9 +122,24 @@ enum PluginCommand {
         /// A name in the configuration, or the path of a .wasm file.
         plugin: String,
     },
+    /// Begin a connector: a folder in which everything builds and passes its tests.
+    New {
+        /// The folder to make; its name is the connector's.
+        folder: PathBuf,
+        /// What it is written in.
+        #[arg(long, value_enum, default_value = "rust")]
+        lang: kit::Lang,
+    },
+    /// Build the connector of a folder to its .wasm file, by the tools of its language.
+    Build {
+        /// The connector's folder.
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
     /// Hold a component against its golden cases, a failing provider and nonsense; tells what it has shown it can do.
     Test {
-        /// The .wasm file that your build made.
+        /// The .wasm file that the build made, or the connector's folder.
+        #[arg(default_value = ".")]
         component: PathBuf,
         /// The folder of the cases; taken from `tests/golden` beside or above the file otherwise.
         #[arg(long, value_name = "FOLDER")]
@@ -289,6 +304,8 @@ async fn run(cli: &Cli, clock: Arc<dyn Clock>, output: &Output) -> anyhow::Resul
         Command::Plugin { command } => match command {
             PluginCommand::List => plugin::list(&common.config, output).await,
             PluginCommand::Inspect { plugin } => plugin::inspect(&common.config, plugin, output).await,
+            PluginCommand::New { folder, lang } => kit::new(folder, *lang, output),
+            PluginCommand::Build { folder } => kit::build(folder, output).await,
             PluginCommand::Test { component, cases } => kit::test(component, cases.as_deref(), output).await,
             PluginCommand::Update { plugin, yes } => supply::update(&common.config, plugin, *yes, output).await,
             PluginCommand::Approve { plugin, digest } => {

@@ -1,12 +1,16 @@
 //! The kit of connector authors: holds a component of any language against its golden cases and against what every
 //! connector must bear, and tells what it has shown that it can do.
 //!
+//! With it a new connector is begun ([`scaffold`]) and built ([`build`]), by the public tools of its language.
+//!
 //! Knows a component by [`mantle_sandbox::Rehearsal`] and [`Plugin`] alone; opens no network and no database.
 
+pub mod build;
 mod case;
 mod checks;
 mod faults;
 mod outcome;
+pub mod scaffold;
 mod script;
 mod shown;
 

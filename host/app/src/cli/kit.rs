@@ -1,13 +1,14 @@
-//! What authors of connectors are given: `mantle plugin test`.
+//! What authors of connectors are given: `mantle plugin new`, `build` and `test`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use mantle_egress::EgressConfig;
+use mantle_kit::scaffold::{self, Language};
 use mantle_kit::{Check, Claim, Report};
 use mantle_model::clock::SystemClock;
-use mantle_sandbox::{Sandbox, SandboxConfig};
+use mantle_sandbox::{Plugin, Sandbox, SandboxConfig};
 use serde_json::json;
 
 use super::compiler;
@@ -18,33 +19,133 @@ use crate::no_shelf::NoShelf;
 /// Where a connector's cases lie, in its folder.
 const CASES: &str = "tests/golden";
 
+/// What a connector is written in.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(super) enum Lang {
+    Rust,
+    Javascript,
+    Python,
+}
+
+/// Makes the folder of a new connector.
+pub(super) fn new(folder: &Path, lang: Lang, output: &Output) -> Result<bool> {
+    let language = match lang {
+        Lang::Rust => Language::Rust,
+        Lang::Javascript => Language::JavaScript,
+        Lang::Python => Language::Python,
+    };
+    scaffold::create(folder, language).map_err(anyhow::Error::msg)?;
+    let place = folder.display();
+    output.answer(
+        &json!({ "folder": folder }),
+        &format!(
+            "Made {place}. Its README.md says what is where.\n\n  cd {place}\n  mantle plugin build\n  mantle plugin test"
+        ),
+    );
+    Ok(true)
+}
+
+/// Builds the connector of a folder and loads what came out.
+pub(super) async fn build(folder: &Path, output: &Output) -> Result<bool> {
+    output.progress(&format!("Building {} …", folder.display()));
+    let folder = folder.to_owned();
+    let built = tokio::task::spawn_blocking(move || mantle_kit::build::build(&folder)).await?;
+    let component = built.map_err(anyhow::Error::msg)?;
+    let bytes = std::fs::metadata(&component)?.len();
+    let bench = Bench::open()?;
+    let plugin = bench.load(&component).await?;
+    output.answer(
+        &json!({
+            "component": component,
+            "bytes": bytes,
+            "digest": plugin.digest(),
+            "name": plugin.connector(),
+            "version": plugin.version(),
+        }),
+        &format!(
+            "{} {} is {} ({} KB, sha256 {}). It fits this host.",
+            plugin.title(),
+            plugin.version(),
+            component.display(),
+            bytes.div_ceil(1000),
+            plugin.digest().get(..12).unwrap_or_default(),
+        ),
+    );
+    Ok(true)
+}
+
+/// A sandbox for one run, with what it compiles; gone with it.
+struct Bench {
+    sandbox: Sandbox,
+    compiled: PathBuf,
+}
+
+impl Bench {
+    fn open() -> Result<Self> {
+        let compiled = std::env::temp_dir().join(format!("mantle-kit-{}", std::process::id()));
+        std::fs::create_dir_all(&compiled).with_context(|| format!("making {}", compiled.display()))?;
+        let config = SandboxConfig {
+            cache_dir: compiled.clone(),
+            compiler: compiler::of_this_program(),
+            egress: EgressConfig::default(),
+        };
+        let sandbox = Sandbox::new(config, Arc::new(NoShelf), Arc::new(SystemClock))?;
+        Ok(Self { sandbox, compiled })
+    }
+
+    async fn load(&self, component: &Path) -> Result<Arc<Plugin>> {
+        let entry = plugin::looked_at(name_of(component)?, component.to_path_buf());
+        Ok(self.sandbox.load(entry).await?)
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        // The system clears its temporary folder, where this fails.
+        let _ = std::fs::remove_dir_all(&self.compiled);
+    }
+}
+
+/// The component that is meant by a file, or by the folder of a connector.
+fn meant(named: &Path) -> Result<PathBuf> {
+    if !named.is_dir() {
+        return Ok(named.to_owned());
+    }
+    let listed = std::fs::read_dir(named).with_context(|| format!("reading {}", named.display()))?;
+    let mut found: Vec<PathBuf> = listed
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            path.extension().is_some_and(|end| end == "wasm") && path.file_stem() != Some(TOOLS_OWN.as_ref())
+        })
+        .collect();
+    match (found.pop(), found.is_empty()) {
+        (Some(component), true) => Ok(component),
+        (None, _) => bail!(
+            "{} holds no .wasm file; build it first: mantle plugin build",
+            named.display()
+        ),
+        _ => bail!("{} holds several .wasm files; name one", named.display()),
+    }
+}
+
+/// What the tools of some languages leave beside the component with its manifest.
+const TOOLS_OWN: &str = "component";
+
 /// Holds a component against its golden cases and what every connector must bear.
-pub(super) async fn test(component: &Path, cases: Option<&Path>, output: &Output) -> Result<bool> {
+pub(super) async fn test(named: &Path, cases: Option<&Path>, output: &Output) -> Result<bool> {
+    let component = &std::path::absolute(meant(named)?)?;
     let cases = match cases {
         Some(cases) => cases.to_path_buf(),
         None => beside(component)?,
     };
-    let compiled = tempdir()?;
-    let sandbox = Sandbox::new(
-        SandboxConfig {
-            cache_dir: compiled.clone(),
-            compiler: compiler::of_this_program(),
-            egress: EgressConfig::default(),
-        },
-        Arc::new(NoShelf),
-        Arc::new(SystemClock),
-    )?;
     output.progress(&format!("Loading {} …", component.display()));
-    let plugin = sandbox
-        .load(plugin::looked_at(name_of(component)?, component.to_path_buf()))
-        .await?;
-    let rehearsal = sandbox.rehearse(component).await?;
+    let bench = Bench::open()?;
+    let plugin = bench.load(component).await?;
+    let rehearsal = bench.sandbox.rehearse(component).await?;
     output.progress(&format!("Playing the cases of {} …\n", cases.display()));
     let report = mantle_kit::examine(&plugin, &rehearsal, &cases)
         .await
         .map_err(anyhow::Error::msg)?;
-    // What was compiled for this run alone.
-    let _ = std::fs::remove_dir_all(&compiled);
     let told = json!({
         "name": plugin.connector(),
         "version": plugin.version(),
@@ -71,12 +172,6 @@ fn beside(component: &Path) -> Result<PathBuf> {
             component.display()
         )
     })
-}
-
-fn tempdir() -> Result<PathBuf> {
-    let folder = std::env::temp_dir().join(format!("mantle-kit-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    Ok(folder)
 }
 
 fn name_of(component: &Path) -> Result<String> {
