@@ -172,6 +172,8 @@ impl Bench<'_> {
             case.called.is("connector", "send")
                 && outcome.get("error").is_none()
                 && case.called.given[0].pointer("/content/text/text").is_some()
+                // Buttons and the like have limits of their own.
+                && case.called.given[0].get("extras").is_none()
                 && outcome
                     .get("requests")
                     .is_some_and(|requests| requests.as_array().is_some_and(|made| made.len() == 1))
