@@ -1,0 +1,59 @@
+//! What became of a message of ours. Reports come unordered; ranking them is the host's.
+
+use mantle_sdk::values::{DeliveryState, Event, EventBody, Refusal, Status, TimeMs};
+
+use crate::errors::Verdict;
+use crate::wire::{Fields, MessageName};
+
+/// Groups of statuses. What is not listed here is on its way, or refused.
+const ACCEPTED: i64 = 0;
+const PENDING: i64 = 1;
+const DELIVERED: i64 = 3;
+
+pub fn delivery(fields: &Fields, received_at: TimeMs) -> Option<Event> {
+    let id = fields.needed_text("messageId")?;
+    let status = fields.object("status")?;
+    let group = status.needed_whole("groupId")?;
+    let verdict = verdict(fields, &status);
+    let (state, refusal) = match group {
+        ACCEPTED | PENDING => (DeliveryState::Sent, None),
+        DELIVERED => (DeliveryState::Delivered, None),
+        // Of a call that was made twice: the first one has reports of its own.
+        _ if verdict.is_duplicate() => return None,
+        _ => (DeliveryState::Failed, Some(verdict.refusal())),
+    };
+    let at = fields
+        .time("doneAt")
+        .or_else(|| fields.time("sentAt"))
+        .unwrap_or(received_at);
+    Some(event(format!("status:{id}:{}", verdict.status), at, id, state, refusal))
+}
+
+fn verdict(fields: &Fields, status: &Fields) -> Verdict {
+    let error = fields.object("error");
+    let error_id = error.as_ref().and_then(|error| error.whole("id")).unwrap_or_default();
+    let named = error.as_ref().filter(|_| error_id != 0).unwrap_or(status);
+    Verdict {
+        status: status.whole("id").unwrap_or_default(),
+        error: error_id,
+        name: named.text("name").unwrap_or_default().to_owned(),
+        permanent: error.as_ref().and_then(|error| error.flag("permanent")),
+    }
+}
+
+pub fn seen(fields: &Fields, received_at: TimeMs) -> Option<Event> {
+    let id = fields.needed_text("messageId")?;
+    let at = fields.time("seenAt").unwrap_or(received_at);
+    Some(event(format!("seen:{id}"), at, id, DeliveryState::Read, None))
+}
+
+/// The id holds the host's own: it was handed over with the message.
+fn event(key: String, at: TimeMs, id: &str, state: DeliveryState, refusal: Option<Refusal>) -> Event {
+    let status = Status {
+        message_id: id.to_owned(),
+        correlation: Some(MessageName::id_of(id).to_owned()),
+        state,
+        refusal,
+    };
+    Event::new(key, at, EventBody::Status(status))
+}
