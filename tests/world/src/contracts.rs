@@ -28,6 +28,10 @@ struct Loaded {
     twilio: Option<OpenApi>,
     twilio_messaging: Option<OpenApi>,
     intercom: Option<OpenApi>,
+    line: Option<OpenApi>,
+    line_tokens: Option<OpenApi>,
+    infobip_viber: Option<OpenApi>,
+    infobip_subscriptions: Option<OpenApi>,
     missing: Vec<String>,
 }
 
@@ -95,7 +99,7 @@ fn load(folder: &Path) -> Loaded {
         let file = folder.join(name);
         let text = std::fs::read_to_string(&file).ok();
         let value = text.and_then(|text| {
-            if name.ends_with(".yaml") {
+            if name.ends_with(".yaml") || name.ends_with(".yml") {
                 serde_norway::from_str(&text).ok()
             } else {
                 serde_json::from_str(&text).ok()
@@ -113,6 +117,10 @@ fn load(folder: &Path) -> Loaded {
     let twilio = read("twilio/twilio_api_v2010.json");
     let twilio_messaging = read("twilio/twilio_messaging_v1.json");
     let intercom = read("intercom/2.16/api.intercom.io.yaml");
+    let line = read("line/messaging-api.yml");
+    let line_tokens = read("line/channel-access-token.yml");
+    let infobip_viber = read("viber-business/infobip/infobip-viber-openapi.json");
+    let infobip_subscriptions = read("viber-business/infobip/infobip-subscriptions-api-openapi.json");
     Loaded {
         telegram: telegram.map(BotApi::new),
         whatsapp: whatsapp.map(|mut file| {
@@ -122,6 +130,10 @@ fn load(folder: &Path) -> Loaded {
         twilio: twilio.map(OpenApi::new),
         twilio_messaging: twilio_messaging.map(OpenApi::new),
         intercom: intercom.map(OpenApi::new),
+        line: line.map(OpenApi::new),
+        line_tokens: line_tokens.map(OpenApi::new),
+        infobip_viber: infobip_viber.map(OpenApi::new),
+        infobip_subscriptions: infobip_subscriptions.map(OpenApi::new),
         missing,
     }
 }

@@ -58,6 +58,26 @@ const UNCOVERED: &[(&str, &str)] = &[
         "GET s3-external-1.amazonaws.com",
         "the file store behind media addresses has no contract",
     ),
+    (
+        "GET profile.line-scdn.net",
+        "the store of LINE's pictures has no contract",
+    ),
+    (
+        "POST chatapi.viber.com",
+        "Viber publishes no machine-readable contract: REST Bot API",
+    ),
+    (
+        "GET dl-media.viber.com",
+        "Viber publishes no machine-readable contract: REST Bot API, receive message",
+    ),
+    (
+        "GET media-direct.cdn.viber.com",
+        "Viber publishes no machine-readable contract: REST Bot API, user details",
+    ),
+    (
+        "GET /viber/1/files/a",
+        "the contract gives the address of a customer's file, and does not describe it",
+    ),
 ];
 
 /// What is not what a contract says, and right all the same: connector, golden case, part of the problem, why.
@@ -179,6 +199,8 @@ fn a_wrong_request_is_noticed() {
         r#"{"method":"POST","url":"https://graph.facebook.com/v25.0/1/messages","body":{"json":{"messaging_product":"whatsapp","to":"+1","type":"text","text":{"body":7}}}}"#,
         r#"{"method":"POST","url":"https://api.twilio.com/2010-04-01/Accounts/AC1/Messages.json","body":{"form":[["To","+1"],["Text","x"]]}}"#,
         r#"{"method":"POST","url":"https://messaging.twilio.com/v1/Services/MG1","body":{"form":[["Nothing","x"]]}}"#,
+        r#"{"method":"POST","url":"https://api.line.me/v2/bot/message/push","body":{"json":{"to":"U1","messages":[{"type":"text"}]}}}"#,
+        r#"{"method":"GET","url":"https://api.infobip.com/viber/2/logs?limits=1"}"#,
     ];
     for text in bad {
         let judgement = judged(text);
