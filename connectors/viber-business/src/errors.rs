@@ -66,6 +66,11 @@ impl Verdict {
         }
     }
 
+    /// Refused for the time being: in a call, the host tries again.
+    pub fn may_pass(&self) -> bool {
+        !matches!(self.call_error(), CallError::Refused(_))
+    }
+
     /// For a call: the message was surely not sent.
     pub fn call_error(&self) -> CallError {
         let code = self.code();

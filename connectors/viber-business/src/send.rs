@@ -109,7 +109,7 @@ fn mark(id: &str) -> String {
 /// What may be tried again gets another name for that.
 fn refused(verdict: &Verdict, name: &MessageName, host: &dyn Host) -> CallError {
     let error = verdict.call_error();
-    if matches!(error, CallError::Refused(_)) {
+    if !verdict.may_pass() {
         return error;
     }
     let next = name.attempt.saturating_add(1).to_string();

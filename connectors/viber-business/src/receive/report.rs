@@ -1,6 +1,7 @@
-//! What became of a message of ours. Reports come unordered; ranking them is the host's.
+//! What became of a message of ours. Its name holds the host's id, which was handed over with it. Reports come unordered;
+//! ranking them is the host's.
 
-use mantle_sdk::values::{DeliveryState, Event, EventBody, Refusal, Status, TimeMs};
+use mantle_sdk::values::{DeliveryState, Event, EventBody, Status, TimeMs};
 
 use crate::errors::Verdict;
 use crate::wire::{Fields, MessageName};
@@ -26,7 +27,17 @@ pub fn delivery(fields: &Fields, received_at: TimeMs) -> Option<Event> {
         .time("doneAt")
         .or_else(|| fields.time("sentAt"))
         .unwrap_or(received_at);
-    Some(event(format!("status:{id}:{}", verdict.status), at, id, state, refusal))
+    // What the answer of the call told already is not of the message, which goes out under another name: only who knows
+    // this very name is told.
+    let is_of_message = state != DeliveryState::Failed || !verdict.may_pass();
+    let status = Status {
+        message_id: id.to_owned(),
+        correlation: is_of_message.then(|| MessageName::id_of(id).to_owned()),
+        state,
+        refusal,
+    };
+    let key = format!("status:{id}:{}", verdict.status);
+    Some(Event::new(key, at, EventBody::Status(status)))
 }
 
 fn verdict(fields: &Fields, status: &Fields) -> Verdict {
@@ -44,16 +55,11 @@ fn verdict(fields: &Fields, status: &Fields) -> Verdict {
 pub fn seen(fields: &Fields, received_at: TimeMs) -> Option<Event> {
     let id = fields.needed_text("messageId")?;
     let at = fields.time("seenAt").unwrap_or(received_at);
-    Some(event(format!("seen:{id}"), at, id, DeliveryState::Read, None))
-}
-
-/// The id holds the host's own: it was handed over with the message.
-fn event(key: String, at: TimeMs, id: &str, state: DeliveryState, refusal: Option<Refusal>) -> Event {
     let status = Status {
         message_id: id.to_owned(),
         correlation: Some(MessageName::id_of(id).to_owned()),
-        state,
-        refusal,
+        state: DeliveryState::Read,
+        refusal: None,
     };
-    Event::new(key, at, EventBody::Status(status))
+    Some(Event::new(format!("seen:{id}"), at, EventBody::Status(status)))
 }
