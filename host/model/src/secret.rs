@@ -1,8 +1,9 @@
 //! Secrets: values that do not print.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use secrecy::ExposeSecret;
 use secrecy::SecretString;
@@ -36,7 +37,24 @@ impl fmt::Debug for Secret {
 /// The secrets of one channel or plugin by name. For one name there may be several while one is
 /// being rotated: the first is used to send, all are accepted when verifying. A clone shares them until one is changed.
 #[derive(Debug, Clone, Default)]
-pub struct Secrets(Arc<BTreeMap<String, Held>>);
+pub struct Secrets(Arc<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    names: BTreeMap<String, Held>,
+    /// Made of these values once; see [`Secrets::derived`].
+    derived: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Clone for Kept {
+    /// To be changed: what was made of the values is made anew.
+    fn clone(&self) -> Self {
+        Self {
+            names: self.names.clone(),
+            derived: OnceLock::new(),
+        }
+    }
+}
 
 /// The values of one name, side by side with when each ends.
 #[derive(Debug, Clone, Default)]
@@ -54,9 +72,18 @@ impl Secrets {
 
     /// The same for one that is no longer in use, and accepted until then.
     pub fn add_until(&mut self, name: impl Into<String>, secret: Secret, until: Option<Time>) {
-        let held = Arc::make_mut(&mut self.0).entry(name.into()).or_default();
+        let kept = Arc::make_mut(&mut self.0);
+        kept.derived = OnceLock::new();
+        let held = kept.names.entry(name.into()).or_default();
         held.values.push(secret);
         held.ends.push(until);
+    }
+
+    /// What is made of the values, made once for all clones: a room asks for one kind of thing. Another kind is made each
+    /// time.
+    pub fn derived<T: Any + Send + Sync>(&self, make: impl Fn(&Self) -> T) -> Arc<T> {
+        let made = self.0.derived.get_or_init(|| Arc::new(make(self)));
+        Arc::clone(made).downcast().unwrap_or_else(|_| Arc::new(make(self)))
     }
 
     /// The one in use.
@@ -68,12 +95,12 @@ impl Secrets {
     /// All that are still accepted.
     #[must_use]
     pub fn all(&self, name: &str) -> &[Secret] {
-        self.0.get(name).map_or(&[], |held| held.values.as_slice())
+        self.0.names.get(name).map_or(&[], |held| held.values.as_slice())
     }
 
     /// All of the name, each with when it ends.
     pub fn with_ends(&self, name: &str) -> impl Iterator<Item = (&Secret, Option<Time>)> {
-        let held = self.0.get(name).into_iter();
+        let held = self.0.names.get(name).into_iter();
         held.flat_map(|held| held.values.iter().zip(held.ends.iter().copied()))
     }
 
@@ -81,7 +108,7 @@ impl Secrets {
     #[must_use]
     pub fn at(&self, now: Time) -> Self {
         let ended = |until: &Option<Time>| until.is_some_and(|until| until <= now);
-        if !self.0.values().flat_map(|held| &held.ends).any(ended) {
+        if !self.0.names.values().flat_map(|held| &held.ends).any(ended) {
             return self.clone();
         }
         let mut accepted = Self::default();
@@ -98,15 +125,36 @@ impl Secrets {
 
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.0.names.contains_key(name)
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.0.names.keys().map(String::as_str)
     }
 
     /// Every value, for scanning what must not hold one.
     pub fn values(&self) -> impl Iterator<Item = &Secret> {
-        self.0.values().flat_map(|held| &held.values)
+        self.0.names.values().flat_map(|held| &held.values)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(secrets: &Secrets) -> usize {
+        *secrets.derived(|secrets| secrets.values().count())
+    }
+
+    #[test]
+    fn what_is_made_of_secrets_is_shared_and_follows_a_change() {
+        let mut secrets = Secrets::default();
+        secrets.add("a", Secret::new("one".to_owned()));
+        let clone = secrets.clone();
+        assert_eq!((count(&secrets), count(&clone)), (1, 1));
+        let shared = secrets.derived(|_| 0_usize);
+        assert!(Arc::ptr_eq(&shared, &clone.derived(|_| 0_usize)));
+        secrets.add("b", Secret::new("two".to_owned()));
+        assert_eq!((count(&secrets), count(&clone)), (2, 1));
     }
 }

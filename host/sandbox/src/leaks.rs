@@ -4,10 +4,11 @@
 //! own. Only secrets of some length are searched for; see [`LEAK_BYTES_MIN`].
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-use memchr::memmem;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use mantle_model::secret::Secrets;
@@ -16,31 +17,53 @@ use crate::limits::LEAK_BYTES_MIN;
 
 const REPLACEMENT: &[u8] = b"[secret]";
 
-/// The values to search for: made once for all that is looked through at a time.
-pub(crate) struct Needles<'s>(Vec<Cow<'s, str>>);
+/// The values to search for. Made once of a set of secrets: a hook is looked through at a dozen places for a dozen
+/// spellings of each, and in one pass each.
+pub(crate) struct Needles(Search);
 
-impl<'s> Needles<'s> {
-    pub(crate) fn of(secrets: &'s Secrets) -> Self {
-        let values = secrets.values().map(|secret| secret.expose());
-        let long = values.filter(|value| value.len() >= LEAK_BYTES_MIN);
-        Self(long.flat_map(spellings).collect())
+enum Search {
+    Nothing,
+    For(AhoCorasick),
+    /// What cannot be searched for is taken to be everywhere.
+    Everything,
+}
+
+impl Needles {
+    pub(crate) fn of(secrets: &Secrets) -> Arc<Self> {
+        secrets.derived(|secrets| {
+            let values = secrets.values().map(|secret| secret.expose());
+            let long = values.filter(|value| value.len() >= LEAK_BYTES_MIN);
+            let spellings: Vec<_> = long.flat_map(spellings).collect();
+            if spellings.is_empty() {
+                return Self(Search::Nothing);
+            }
+            let search = AhoCorasick::builder()
+                .match_kind(MatchKind::LeftmostLongest)
+                // A table of all transitions would take a megabyte a channel.
+                .kind(Some(AhoCorasickKind::ContiguousNFA))
+                .build(spellings.iter().map(|spelling| spelling.as_bytes()));
+            Self(search.map_or(Search::Everything, Search::For))
+        })
     }
 
     /// Whether these bytes hold a secret of the channel.
     pub(crate) fn found(&self, bytes: &[u8]) -> bool {
-        self.0
-            .iter()
-            .any(|needle| memmem::find(bytes, needle.as_bytes()).is_some())
+        match &self.0 {
+            Search::Nothing => false,
+            Search::For(search) => search.is_match(bytes),
+            Search::Everything => true,
+        }
     }
 
     /// The bytes with every secret of the channel replaced.
-    pub(crate) fn scrub(&self, mut bytes: Vec<u8>) -> Vec<u8> {
-        for needle in &self.0 {
-            if memmem::find(&bytes, needle.as_bytes()).is_some() {
-                bytes = replaced(&bytes, needle.as_bytes());
+    pub(crate) fn scrub(&self, bytes: Vec<u8>) -> Vec<u8> {
+        match &self.0 {
+            Search::For(search) if search.is_match(&bytes) => {
+                search.replace_all_bytes(&bytes, &vec![REPLACEMENT; search.patterns_len()])
             }
+            Search::Nothing | Search::For(_) => bytes,
+            Search::Everything => REPLACEMENT.to_vec(),
         }
-        bytes
     }
 
     /// As [`Needles::scrub`], for text.
@@ -89,19 +112,6 @@ fn inside_base64(alphabet: &impl Engine, before: usize, plain: &str) -> String {
     let whole = alphabet.encode([&[0; 3][..before], plain.as_bytes()].concat());
     let letters = (before + plain.len()) * 8 / 6;
     whole[SHARED_LETTERS[before]..letters].to_owned()
-}
-
-fn replaced(bytes: &[u8], needle: &[u8]) -> Vec<u8> {
-    let finder = memmem::Finder::new(needle);
-    let mut clean = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some(at) = finder.find(rest) {
-        clean.extend_from_slice(&rest[..at]);
-        clean.extend_from_slice(REPLACEMENT);
-        rest = &rest[at + needle.len()..];
-    }
-    clean.extend_from_slice(rest);
-    clean
 }
 
 /// The bytes with every secret of the channel replaced.

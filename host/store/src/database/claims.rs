@@ -146,11 +146,6 @@ impl Claims {
         table.known.enough(last, limit, room)
     }
 
-    /// A look at the table was cut off: what it left is looked for as soon as there is room.
-    pub(super) fn has_more(&self) {
-        self.table().known.look();
-    }
-
     /// Whether more waits than is begun here at once: others may help.
     pub(super) fn is_behind(&self) -> bool {
         let table = self.table();

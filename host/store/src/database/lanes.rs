@@ -37,23 +37,16 @@ impl Lanes for SqlStore {
             return Ok(known);
         }
         let mut ready = Vec::new();
-        let mut cut = false;
         for channel in self.channels_in_turn().await? {
             // As soon as every lane of the limit can come from a channel of its own, more need not be looked at.
             if ready.len() >= limit {
-                cut = true;
                 break;
             }
-            let room = room(channel).min(limit);
             // One at least: whoever asks is to know that there is something.
-            let lanes = self.ready_lanes(channel, now, room.max(1)).await?;
-            cut |= room > 0 && lanes.len() >= room;
+            let lanes = self.ready_lanes(channel, now, room(channel).clamp(1, limit)).await?;
             if !lanes.is_empty() {
                 ready.push(ReadyChannel { channel, lanes });
             }
-        }
-        if cut {
-            self.claims.has_more();
         }
         Ok(ready)
     }
