@@ -375,6 +375,8 @@ impl Running {
     /// ended within [`DRAIN_TIME_MAX`], or when it is forced, is dropped and found again at the next start.
     pub async fn stop(self) {
         self.front.pulse.drain();
+        // Whoever reads this may rely on it.
+        tracing::info!("Stopping: no more connections");
         systemd::notify("STOPPING=1");
         let force = self.stop.force.clone();
         let late = tokio::spawn({

@@ -50,7 +50,7 @@ pub(super) async fn run(file: &Path, clock: Arc<dyn Clock>) -> Result<bool> {
             }
         }
     }
-    tracing::info!("Stopping: no more connections; a second signal forces it");
+    tracing::info!("Told to stop; a second signal forces it");
     let force = running.force();
     let stopping = running.stop();
     tokio::pin!(stopping);
