@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::claims::Claims;
+use super::rows::Of;
 use crate::StoreError;
 use crate::sql::{Pool, sql};
 
@@ -57,10 +58,12 @@ pub(super) async fn take_over(pool: Pool, claims: Arc<Claims>) {
         }
         if due.is_due(Instant::now()) {
             match free(&pool).await {
-                Ok(lanes) => {
-                    due.done();
+                Ok(Freed { lanes, left }) => {
+                    if left == 0 {
+                        due.done();
+                    }
                     if lanes > 0 {
-                        tracing::info!(lanes, "{lanes} lanes of a host that is gone are free");
+                        tracing::info!(lanes, left, "{lanes} lanes of a host that is gone are free");
                         claims.wake();
                     }
                 }
@@ -78,8 +81,13 @@ async fn hosts_alive(pool: &Pool) -> Result<BTreeSet<i64>, StoreError> {
     Ok(hosts.into_iter().collect())
 }
 
-/// Tells how many lanes were freed.
-async fn free(pool: &Pool) -> Result<u64, StoreError> {
+struct Freed {
+    lanes: i64,
+    /// Somebody holds their rows just now, since their customers go on writing.
+    left: i64,
+}
+
+async fn free(pool: &Pool) -> Result<Freed, StoreError> {
     let mut connection = pool.acquire().await?;
     connection.script("begin").await?;
     let freed = async {
@@ -87,18 +95,33 @@ async fn free(pool: &Pool) -> Result<u64, StoreError> {
         connection
             .script("set local enable_seqscan = on; set local statement_timeout = '5min'")
             .await?;
-        // What a statement of the dead host still holds is found the next time.
-        sql(r"with orphan as (
+        // Waits for no row: whoever looks comes again at once.
+        let rows = sql(r"with orphan as (
                   select id from lane
                   where owner is not null and ready_at is null
                     and owner not in (select host.id from host where host.leased_until > server_ms())
-                  for update skip locked
+              ), held as (
+                  select lane.id from lane join orphan on orphan.id = lane.id
+                  where lane.owner not in (select host.id from host where host.leased_until > server_ms())
+                  for update of lane skip locked
+              ), freed as (
+                  update lane
+                  set claim = null, owner = null, ready_at = case when tail > head then last_at end
+                  from held where lane.id = held.id
+                  returning lane.id
               )
-              update lane
-              set claim = null, owner = null, ready_at = case when tail > head then last_at end
-              from orphan where lane.id = orphan.id")
-        .execute(&mut connection)
-        .await
+              select (select count(*) from freed) as lanes,
+                     (select count(*) from orphan) - (select count(*) from freed) as waits")
+        .fetch_one(&mut connection)
+        .await?;
+        let row = Of {
+            table: "lane",
+            row: &rows,
+        };
+        Ok(Freed {
+            lanes: row.int("lanes")?,
+            left: row.int("waits")?,
+        })
     }
     .await;
     let end = if freed.is_ok() { "commit" } else { "rollback" };
