@@ -4,17 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use mantle_egress::EgressConfig;
 use mantle_kit::scaffold::{self, Language};
 use mantle_kit::{Check, Claim, Report};
-use mantle_model::clock::SystemClock;
-use mantle_sandbox::{Plugin, Sandbox, SandboxConfig};
+use mantle_sandbox::{Plugin, Sandbox};
 use serde_json::json;
+use tempfile::TempDir;
 
-use super::compiler;
 use super::output::Output;
 use super::plugin;
-use crate::no_shelf::NoShelf;
 
 /// Where a connector's cases lie, in its folder.
 const CASES: &str = "tests/golden";
@@ -74,35 +71,25 @@ pub(super) async fn build(folder: &Path, output: &Output) -> Result<bool> {
     Ok(true)
 }
 
-/// A sandbox for one run, with what it compiles; gone with it.
+/// A sandbox for one run.
 struct Bench {
     sandbox: Sandbox,
-    compiled: PathBuf,
+    /// What it compiles; gone with it, and nobody else's to write to meanwhile.
+    _compiled: TempDir,
 }
 
 impl Bench {
     fn open() -> Result<Self> {
-        let compiled = std::env::temp_dir().join(format!("mantle-kit-{}", std::process::id()));
-        std::fs::create_dir_all(&compiled).with_context(|| format!("making {}", compiled.display()))?;
-        let config = SandboxConfig {
-            cache_dir: compiled.clone(),
-            compiler: compiler::of_this_program(),
-            egress: EgressConfig::default(),
-        };
-        let sandbox = Sandbox::new(config, Arc::new(NoShelf), Arc::new(SystemClock))?;
-        Ok(Self { sandbox, compiled })
+        let compiled = TempDir::with_prefix("mantle-kit-").context("a folder for what is compiled cannot be made")?;
+        Ok(Self {
+            sandbox: plugin::sandbox(compiled.path().to_owned())?,
+            _compiled: compiled,
+        })
     }
 
     async fn load(&self, component: &Path) -> Result<Arc<Plugin>> {
         let entry = plugin::looked_at(name_of(component)?, component.to_path_buf());
         Ok(self.sandbox.load(entry).await?)
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        // The system clears its temporary folder, where this fails.
-        let _ = std::fs::remove_dir_all(&self.compiled);
     }
 }
 
