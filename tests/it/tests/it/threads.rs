@@ -209,6 +209,34 @@ async fn th_5_a_buffer_outside_an_hour_to_two_weeks_is_refused_and_the_old_one_k
     Ok(())
 }
 
+/// Whoever has no administrator's key saves nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn th_5_nobody_but_an_administrator_sets_the_buffer() -> Result<()> {
+    let bridge = with_buffer().await?;
+    let list = bridge.get("/api/v1/workspaces").await?;
+    let id = mantle_it::text(&list["workspaces"][0], "id")?;
+    let url = format!("http://{}/api/v1/workspaces/{id}", bridge.host().addr);
+    let client = bridge.world.scene().client();
+    for key in [
+        None,
+        Some("Bearer "),
+        Some("Bearer somebody-else"),
+        Some("Basic YWRtaW46YWRtaW4="),
+    ] {
+        let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        headers.extend(key.map(|key| ("authorization".to_owned(), key.to_owned())));
+        let body = json!({"settings": {"new_conversation_after_seconds": 7200}}).to_string();
+        let reply = client
+            .call(http::Method::PATCH, &url, &headers, body.into_bytes().into())
+            .await?;
+        assert!([401, 403].contains(&reply.status), "{key:?}: {}", reply.text());
+    }
+    let list = bridge.get("/api/v1/workspaces").await?;
+    let kept = &list["workspaces"][0]["settings"]["new_conversation_after_seconds"];
+    assert_eq!(kept, 3600);
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn th_6_messages_at_once_past_the_buffer_are_one_new_conversation() -> Result<()> {
     const ROUNDS: usize = 5;
