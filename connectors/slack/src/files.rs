@@ -1,0 +1,123 @@
+//! A file that goes out: an address is asked for, the bytes go there, and a last call makes the message of them. Only that
+//! last one is seen by anybody; a file that is not shared stays the app's own.
+
+use mantle_sdk::Host;
+use mantle_sdk::http::Request;
+use mantle_sdk::values::{CallError, Outgoing, OutgoingAttachment, Sent};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::api::{self, Repeat};
+use crate::errors;
+use crate::place::{self, Destination};
+use crate::{mrkdwn, names};
+
+/// Most of the 30 s of a call.
+const UPLOAD_TIMEOUT_MS: u32 = 24_000;
+
+/// Slack now and then loses a file between the calls: once more from the first one, as it advises.
+const ATTEMPTS: usize = 2;
+const LOST: &str = "file_update_failed";
+
+/// The host asks about a message in doubt for some minutes. Longer ones would fill the channel's small store.
+const IN_DOUBT_MS: u64 = 3_600_000;
+
+#[derive(Deserialize)]
+struct Upload {
+    upload_url: String,
+    file_id: String,
+}
+
+#[derive(Deserialize)]
+struct About {
+    file: File,
+}
+
+#[derive(Deserialize)]
+struct File {
+    #[serde(default)]
+    shares: Shares,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Shares {
+    public: Map<String, Value>,
+    private: Map<String, Value>,
+}
+
+pub fn send(message: &Outgoing, attachment: &OutgoingAttachment, host: &dyn Host) -> Result<Sent, CallError> {
+    let place = place::of(message, host)?;
+    let mut attempts = ATTEMPTS;
+    let file = loop {
+        attempts -= 1;
+        let file = upload(attachment, host)?;
+        // Before the one call that may be in doubt: without it nobody could tell what became of the message.
+        host.kv_set(
+            &in_doubt(&message.id),
+            format!("{file} {}", place.channel).as_bytes(),
+            Some(IN_DOUBT_MS),
+        )
+        .map_err(|_| CallError::transient("kv", "The store does not keep the file's name now."))?;
+        match api::probe::<Value>(host, complete(&file, attachment, &place), Repeat::Doubles)? {
+            Ok(_) => break file,
+            Err(told) if told.problem.error == LOST && attempts > 0 => {}
+            Err(told) => return Err(errors::aside(&told.problem, told.error)),
+        }
+    };
+    // The message is made: whatever this call says, the file's id names it as well.
+    let shared = share(&file, &place.channel, host).ok().flatten();
+    Ok(Sent::new(shared.unwrap_or(file)))
+}
+
+fn upload(attachment: &OutgoingAttachment, host: &dyn Host) -> Result<String, CallError> {
+    let length = attachment.bytes.to_string();
+    let pairs = [("filename", attachment.name.as_str()), ("length", length.as_str())];
+    let upload: Upload = api::aside(host, api::form("files.getUploadURLExternal", pairs), Repeat::Harmless)?;
+    let request = Request::post(upload.upload_url)
+        .media(attachment.media, "application/octet-stream")
+        .timeout_ms(UPLOAD_TIMEOUT_MS);
+    let response = api::exchange(host, request, Repeat::Harmless)?;
+    match response.status {
+        200 => Ok(upload.file_id),
+        429 => Err(CallError::rate_limited(
+            response.retry_after_ms(host.now()),
+            "429",
+            "Slack asks to slow down.",
+        )),
+        status => Err(CallError::transient(
+            status.to_string(),
+            format!("Slack's store did not take the file, with the HTTP status {status}."),
+        )),
+    }
+}
+
+fn complete(file: &str, attachment: &OutgoingAttachment, place: &Destination) -> Request {
+    let files = json!([{ "id": file, "title": attachment.name }]).to_string();
+    let mut pairs = vec![("files", files), ("channel_id", place.channel.clone())];
+    pairs.extend(place.thread.clone().map(|thread| ("thread_ts", thread)));
+    let caption = attachment.caption.as_ref().map(mrkdwn::write);
+    let caption = caption.filter(|caption| !caption.trim().is_empty());
+    pairs.extend(caption.map(|caption| ("initial_comment", caption)));
+    api::form("files.completeUploadExternal", pairs)
+}
+
+/// The name of the message that shows this file in this channel. None: Slack shares files a little later.
+pub fn share(file: &str, channel: &str, host: &dyn Host) -> Result<Option<String>, CallError> {
+    let about: About = api::call(host, api::get("files.info", [("file", file)]), Repeat::Harmless)?;
+    let shares = [about.file.shares.public, about.file.shares.private];
+    let found = shares.iter().find_map(|shares| shares.get(channel)?[0]["ts"].as_str());
+    Ok(found.map(|ts| names::message(channel, ts)))
+}
+
+/// The file and the channel that a message of this id was to be made of.
+pub fn doubted(id: &str, host: &dyn Host) -> Option<(String, String)> {
+    let kept = host.kv_get(&in_doubt(id)).ok().flatten()?;
+    let kept = String::from_utf8(kept).ok()?;
+    let (file, channel) = kept.split_once(' ')?;
+    Some((file.to_owned(), channel.to_owned()))
+}
+
+fn in_doubt(id: &str) -> String {
+    format!("upload:{id}")
+}
