@@ -3,6 +3,8 @@
 use mantle_sdk::Host;
 use mantle_sdk::values::{CallError, Refusal, RefusalReason};
 
+use crate::names;
+
 /// What a channel of the host is at Slack.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -10,6 +12,16 @@ pub enum Mode {
     Channel(String),
     /// The direct messages that people write to the app.
     Direct,
+}
+
+impl Mode {
+    /// What a channel of this mode is called in a workspace.
+    pub fn account(&self, team: &str) -> String {
+        match self {
+            Self::Channel(channel) => names::account(team, channel),
+            Self::Direct => team.to_owned(),
+        }
+    }
 }
 
 pub fn mode(host: &dyn Host) -> Result<Mode, CallError> {

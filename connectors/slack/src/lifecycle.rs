@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use crate::api::{self, Repeat};
 use crate::fields::{self, Mode};
-use crate::names;
 
 /// Lists what the app was granted, with commas.
 const SCOPES_HEADER: &str = "x-oauth-scopes";
@@ -73,18 +72,15 @@ pub fn identify(host: &dyn Host) -> Result<Account, ConnectError> {
             "The token is a person's. Enter the Bot User OAuth Token.",
         ));
     }
-    let (external_id, name) = match &mode {
-        Mode::Direct => (team.to_owned(), format!("{} (@{})", identity.team, identity.user)),
+    let name = match &mode {
+        Mode::Direct => format!("{} (@{})", identity.team, identity.user),
         Mode::Channel(channel) => {
             let room = room(channel, host).map_err(wrong_channel)?;
-            (
-                names::account(team, channel),
-                format!("{} #{}", identity.team, room.name),
-            )
+            format!("{} #{}", identity.team, room.name)
         }
     };
     Ok(Account {
-        external_id,
+        external_id: mode.account(team),
         name,
         foreign_webhook: None,
     })

@@ -45,7 +45,9 @@ pub fn receive(hook: &Hook, host: &dyn Host) -> Result<Inbound, ReceiveError> {
     let events: Vec<Event> = match fields.text("type") {
         Some("url_verification") => return challenge(&fields),
         Some("event_callback") => event(&fields, hook, host).into_iter().collect(),
-        Some("app_rate_limited") => team::rate_limited(&fields, hook.received_at).into_iter().collect(),
+        Some("app_rate_limited") => team::rate_limited(&fields, hook.received_at, host)
+            .into_iter()
+            .collect(),
         Some(other) => {
             nothing_for_an_inbox(host, "A call", other);
             Vec::new()
@@ -85,10 +87,10 @@ fn event(fields: &Fields, hook: &Hook, host: &dyn Host) -> Option<Event> {
         "member_joined_channel" => team::membership(&envelope, &event, true),
         "member_left_channel" => team::membership(&envelope, &event, false),
         "channel_id_changed" => team::renamed(&envelope, &event),
-        "app_uninstalled" => Some(team::uninstalled(&envelope)),
-        "tokens_revoked" => team::tokens_revoked(&envelope, &event),
+        "app_uninstalled" => Some(team::uninstalled(&envelope, host)),
+        "tokens_revoked" => team::tokens_revoked(&envelope, &event, host),
         // Slack's own sample of it; its documents put it at the top.
-        "app_rate_limited" => team::rate_limited(&event, hook.received_at),
+        "app_rate_limited" => team::rate_limited(&event, hook.received_at, host),
         other => {
             nothing_for_an_inbox(host, "An event", other);
             None

@@ -56,13 +56,8 @@ impl<'a> Envelope<'a> {
         }
     }
 
-    /// A notice about one Slack channel, or, without one, about the app in the workspace: which of the host's channels
-    /// are in it, nobody here knows.
-    pub fn notice(&self, channel: Option<&str>, notice: Notice) -> Event {
-        let event = Event::new(self.id, self.at, EventBody::Notice(notice));
-        match channel {
-            Some(channel) => event.of_account(self.account(channel)),
-            None => event,
-        }
+    /// A notice about one Slack channel.
+    pub fn notice(&self, channel: &str, notice: Notice) -> Event {
+        Event::new(self.id, self.at, EventBody::Notice(notice)).of_account(self.account(channel))
     }
 }
