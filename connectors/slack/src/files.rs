@@ -5,7 +5,7 @@ use mantle_sdk::Host;
 use mantle_sdk::http::Request;
 use mantle_sdk::values::{CallError, Outgoing, OutgoingAttachment, Sent};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::api::{self, Repeat};
 use crate::errors;
@@ -30,26 +30,13 @@ struct Upload {
 
 #[derive(Deserialize)]
 struct About {
-    file: File,
-}
-
-#[derive(Deserialize)]
-struct File {
-    #[serde(default)]
-    shares: Shares,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Shares {
-    public: Map<String, Value>,
-    private: Map<String, Value>,
+    file: Value,
 }
 
 pub fn send(message: &Outgoing, attachment: &OutgoingAttachment, host: &dyn Host) -> Result<Sent, CallError> {
     let place = place::of(message, host)?;
     let mut attempts = ATTEMPTS;
-    let file = loop {
+    loop {
         attempts -= 1;
         let file = upload(attachment, host)?;
         // Before the one call that may be in doubt: without it nobody could tell what became of the message.
@@ -60,14 +47,15 @@ pub fn send(message: &Outgoing, attachment: &OutgoingAttachment, host: &dyn Host
         )
         .map_err(|_| CallError::transient("kv", "The store does not keep the file's name now."))?;
         match api::probe::<Value>(host, complete(&file, attachment, &place), Repeat::Doubles)? {
-            Ok(_) => break file,
+            // Slack makes the message a moment later, and hardly ever names it here: the file's id names it as well.
+            Ok(answer) => {
+                let named = answer["files"].get(0).and_then(|shared| shown(shared, &place.channel));
+                return Ok(Sent::new(named.unwrap_or(file)));
+            }
             Err(told) if told.problem.error == LOST && attempts > 0 => {}
             Err(told) => return Err(errors::aside(&told.problem, told.error)),
         }
-    };
-    // The message is made: whatever this call says, the file's id names it as well.
-    let shared = share(&file, &place.channel, host).ok().flatten();
-    Ok(Sent::new(shared.unwrap_or(file)))
+    }
 }
 
 fn upload(attachment: &OutgoingAttachment, host: &dyn Host) -> Result<String, CallError> {
@@ -105,9 +93,15 @@ fn complete(file: &str, attachment: &OutgoingAttachment, place: &Destination) ->
 /// The name of the message that shows this file in this channel. None: Slack shares files a little later.
 pub fn share(file: &str, channel: &str, host: &dyn Host) -> Result<Option<String>, CallError> {
     let about: About = api::call(host, api::get("files.info", [("file", file)]), Repeat::Harmless)?;
-    let shares = [about.file.shares.public, about.file.shares.private];
-    let found = shares.iter().find_map(|shares| shares.get(channel)?[0]["ts"].as_str());
-    Ok(found.map(|ts| names::message(channel, ts)))
+    Ok(shown(&about.file, channel))
+}
+
+fn shown(file: &Value, channel: &str) -> Option<String> {
+    let shares = &file["shares"];
+    let ts = ["public", "private"]
+        .into_iter()
+        .find_map(|kind| shares[kind][channel][0]["ts"].as_str())?;
+    Some(names::message(channel, ts))
 }
 
 /// The file and the channel that a message of this id was to be made of.
