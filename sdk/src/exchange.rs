@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::http::{Body, DownloadResponse, Method, Part, PartContent, Request, Response};
+use crate::http::{Body, DownloadResponse, Kept, Method, Part, PartContent, Request, Response};
 use crate::time;
 use crate::values::{MediaId, TimeMs};
 
@@ -19,6 +19,7 @@ impl Request {
             body: Body::None,
             credential: None,
             timeout_ms: None,
+            keep: Vec::new(),
         }
     }
 
@@ -54,6 +55,17 @@ impl Request {
     #[must_use]
     pub fn timeout_ms(mut self, timeout_ms: u32) -> Self {
         self.timeout_ms = Some(timeout_ms);
+        self
+    }
+
+    /// The host keeps the string at this place of a good answer as the secret of this name, both as the manifest's
+    /// `[[renewed]]` has them. The answer has `[secret]` there.
+    #[must_use]
+    pub fn keep(mut self, secret: impl Into<String>, pointer: impl Into<String>) -> Self {
+        self.keep.push(Kept {
+            secret: secret.into(),
+            pointer: pointer.into(),
+        });
         self
     }
 

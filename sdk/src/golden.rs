@@ -12,6 +12,8 @@
 //! - `{"status":200,"file":{"bytes":10,"content_type":"image/jpeg","name":"a.jpg"}}`: for `download`
 //! - `{"error":{"kind":"timeout","request_sent":true}}`
 //!
+//! What a request keeps of its answer is written there as the provider tells it; the connector is given `[secret]`.
+//!
 //! What is called, exactly one of:
 //! - `"hook":{"method","query","headers","body","received_at"}`, with `body` as `{"json":…}`, `{"text":…}` or `{"form":…}`
 //! - `"send":<outgoing>`

@@ -140,6 +140,8 @@ struct Rooms {
     store: Arc<SqlStore>,
     front: Arc<Front>,
     live: Arc<LiveParts>,
+    /// Rung when a provider has renewed a secret.
+    renewed: Arc<Notify>,
 }
 
 /// What follows the configuration while the host runs.
@@ -164,6 +166,7 @@ impl Rooms {
             clock: Arc::clone(clock),
             ids: Arc::clone(&ids),
             link: Arc::new(move |id| maker.link(id)),
+            renewed: Arc::default(),
         });
         let catalog = loaded(config, surroundings, Arc::clone(&shelf) as Arc<dyn Shelf>).await?;
         let app = intercom_app(&config.live).context("Calls to Intercom cannot be made")?;
@@ -191,6 +194,7 @@ impl Rooms {
             intercom,
             configuration: Arc::default(),
         });
+        let renewed = Arc::clone(&shelf.renewed);
         let desk = HostDesk {
             flow: Arc::clone(&flow),
             catalog: Arc::clone(&live.catalog),
@@ -218,6 +222,7 @@ impl Rooms {
             store,
             front,
             live,
+            renewed,
         })
     }
 }
@@ -304,6 +309,7 @@ impl Running {
             store,
             front,
             live,
+            renewed,
         } = rooms;
         let (stop, rest, failed) = (Stop::default(), CancellationToken::new(), Arc::new(Notify::new()));
         let tasks = TaskTracker::new();
@@ -324,7 +330,12 @@ impl Running {
         tasks.spawn(beat.beat_until(rest.clone()));
         tasks.spawn(watch_backlog(Arc::clone(&front), rest.clone()));
         tasks.spawn(look_after(Arc::clone(&flow), config.fixed.retention, rest.clone()));
-        tasks.spawn(follow_directory(Arc::clone(&flow), Arc::clone(&store), rest.clone()));
+        tasks.spawn(follow_directory(
+            Arc::clone(&flow),
+            Arc::clone(&store),
+            renewed,
+            rest.clone(),
+        ));
         tasks.spawn(follow_versions(
             Arc::clone(&live.catalog),
             Arc::clone(&flow),
@@ -437,13 +448,15 @@ async fn watched(what: &'static str, failed: Arc<Notify>, part: impl Future<Outp
 /// The wait before workspaces and channels are asked for again when the database did not answer.
 const DIRECTORY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// Takes on what other hosts of the database change about workspaces and channels.
-async fn follow_directory(flow: Arc<Flow>, store: Arc<SqlStore>, rest: CancellationToken) {
+/// Takes on what other hosts of the database change about workspaces and channels, and secrets that providers renew for
+/// this one.
+async fn follow_directory(flow: Arc<Flow>, store: Arc<SqlStore>, renewed: Arc<Notify>, rest: CancellationToken) {
     let mut known = 0;
     loop {
         let changed = tokio::select! {
             biased;
             () = rest.cancelled() => return,
+            () = renewed.notified() => Ok(known),
             changed = store.changed_elsewhere(known) => changed,
         };
         let followed = match changed {

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use mantle_egress::ByteStream;
 use mantle_model::ids::{ChannelId, MediaId};
+use mantle_model::secret::Secret;
 use mantle_sandbox::{Shelf, ShelfError, ShelfFile};
 
 /// Has nothing and keeps nothing.
@@ -46,6 +47,9 @@ impl Shelf for NoShelf {
         _value: Option<Vec<u8>>,
         _ttl_ms: Option<u64>,
     ) -> Result<bool, ShelfError> {
+        nothing()
+    }
+    async fn renew_secrets(&self, _channel: ChannelId, _renewed: Vec<(String, Secret)>) -> Result<(), ShelfError> {
         nothing()
     }
 }

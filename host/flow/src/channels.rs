@@ -275,7 +275,8 @@ pub async fn change_fields(
         }
     }
     let now = flow.now();
-    accept_as_well(&mut secrets, &channel.secrets, now);
+    let good = still_good(&*plugin, &channel.secrets, &mut secrets);
+    accept_as_well(&mut secrets, &good, now);
     let proposed = Channel {
         fields: fields.clone(),
         secrets: secrets.clone(),
@@ -321,6 +322,35 @@ async fn undo(flow: &Flow, before: &Channel, changed: &Channel) -> Result<(), Ch
         ..ChannelChange::default()
     };
     change_channel(flow, before.id, change).await.map(drop)
+}
+
+/// The old secrets that are good beside the new ones, or at least still to be searched for.
+fn still_good(plugin: &dyn Connector, old: &Secrets, new: &mut Secrets) -> Secrets {
+    let renewed = plugin.renewed();
+    let mut good = Secrets::default();
+    for name in old.names() {
+        let made = renewed.iter().find(|(made, _)| *made == name);
+        if made.is_some_and(|(_, from)| !goes_on(name, *from, old, new)) {
+            continue;
+        }
+        for (secret, until) in old.with_ends(name) {
+            good.add_until(name, secret.clone(), until);
+        }
+    }
+    good
+}
+
+/// Whether what the provider renewed is still of use. Where the value that it began with is another one now, it begins
+/// with that one again; where there is no such value, it is gone.
+fn goes_on(name: &str, from: Option<&str>, old: &Secrets, new: &mut Secrets) -> bool {
+    let Some(field) = from else { return false };
+    let first = new.get(field).cloned();
+    if old.get(field).map(Secret::expose) == first.as_ref().map(Secret::expose) {
+        return true;
+    }
+    let Some(first) = first else { return false };
+    new.add(name, first);
+    true
 }
 
 /// Adds what others are there, for as long as they last and no longer than [`GRACE`]. A secret of a name that has

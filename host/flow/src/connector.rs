@@ -33,6 +33,7 @@ pub trait Connector: Send + Sync {
     fn inboxes(&self) -> &[String];
     fn fields(&self) -> &[Field];
     fn generated(&self) -> &[(String, usize)];
+    fn renewed(&self) -> Vec<(&str, Option<&str>)>;
     fn capabilities(&self) -> &Capabilities;
     fn abilities(&self) -> Abilities;
     fn secrets(&self) -> &Secrets;
@@ -83,6 +84,9 @@ impl Connector for Chosen {
     }
     fn generated(&self) -> &[(String, usize)] {
         Plugin::generated(self)
+    }
+    fn renewed(&self) -> Vec<(&str, Option<&str>)> {
+        Plugin::renewed(self).collect()
     }
     fn capabilities(&self) -> &Capabilities {
         Plugin::capabilities(self)

@@ -8,10 +8,13 @@ use futures_util::StreamExt;
 use mantle_egress::ByteStream;
 use mantle_model::clock::Clock;
 use mantle_model::ids::{ChannelId, IdSource, MediaId};
-use mantle_sandbox::{Shelf, ShelfError, ShelfFile};
+use mantle_model::secret::Secret;
+use mantle_sandbox::{RENEWED_HELD_MAX, RENEWED_KNOWN_FOR, Shelf, ShelfError, ShelfFile};
+use mantle_store::directory::Known;
 use mantle_store::keyed::MediaRow;
 use mantle_store::media::Files;
 use mantle_store::{Store, StoreError};
+use tokio::sync::Notify;
 
 /// Keys that one channel's connector may hold: they are for pagination marks and the like, not for records.
 const KEYS_MAX: u64 = 10_000;
@@ -27,6 +30,8 @@ pub struct StoreShelf {
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<IdSource>,
     pub link: MediaLink,
+    /// Rung when a connector's secret was renewed: whoever shows the directory reads it anew.
+    pub renewed: Arc<Notify>,
 }
 
 #[async_trait]
@@ -112,6 +117,18 @@ impl Shelf for StoreShelf {
             .kv_set(channel, key, expected, value.as_deref(), until, now)
             .await
             .map_err(shelf_error)
+    }
+
+    async fn renew_secrets(&self, channel: ChannelId, renewed: Vec<(String, Secret)>) -> Result<(), ShelfError> {
+        let now = self.clock.now();
+        let known = Known {
+            until: now.after(RENEWED_KNOWN_FOR),
+            held_max: RENEWED_HELD_MAX,
+        };
+        let kept = self.store.renew_secrets(channel, renewed, known, now).await;
+        kept.map_err(shelf_error)?;
+        self.renewed.notify_one();
+        Ok(())
     }
 }
 

@@ -12,8 +12,15 @@ pub(crate) fn request(request: &Value, download: bool) -> Value {
         "body": body(request),
         "credential": request["credential"],
         "timeout_ms": request["timeout_ms"],
+        "keep": kept(request).map(|(secret, pointer)| json!([secret, pointer])).collect::<Vec<_>>(),
         "download": download.then_some(true),
     }))
+}
+
+/// Secrets that the host keeps of the answer: names and pointers.
+pub(crate) fn kept(request: &Value) -> impl Iterator<Item = (&str, &str)> {
+    let listed = request["keep"].as_array().into_iter().flatten();
+    listed.filter_map(|kept| Some((kept["secret"].as_str()?, kept["pointer"].as_str()?)))
 }
 
 fn body(request: &Value) -> Value {

@@ -144,11 +144,17 @@ impl Played {
     fn fetch(&mut self, given: &[Value]) -> Value {
         match self.exchange(given, false) {
             Err(error) => error,
-            Ok(exchange) => json!({ "ok": {
-                "status": exchange.status.unwrap_or(200),
-                "headers": pairs(&exchange.headers),
-                "body": body(&exchange.body),
-            } }),
+            Ok(mut exchange) => {
+                let status = exchange.status.unwrap_or(200);
+                if (200..300).contains(&status) {
+                    take_out(given, &mut exchange.body);
+                }
+                json!({ "ok": {
+                    "status": status,
+                    "headers": pairs(&exchange.headers),
+                    "body": body(&exchange.body),
+                } })
+            }
         }
     }
 
@@ -220,6 +226,17 @@ impl Played {
                 self.kv.remove(key);
                 json!({ "ok": null })
             }
+        }
+    }
+}
+
+/// As the host does with what it keeps.
+fn take_out(given: &[Value], body: &mut Value) {
+    for (_, pointer) in given.first().into_iter().flat_map(outcome::kept) {
+        if let Some(Value::String(place)) = body.pointer_mut(pointer)
+            && !place.is_empty()
+        {
+            *place = "[secret]".to_owned();
         }
     }
 }

@@ -79,6 +79,20 @@ impl Secrets {
         held.ends.push(until);
     }
 
+    /// Puts a value before the ones of its name, which are known until then; of more than `held_max` the oldest go.
+    pub fn renew(&mut self, name: impl Into<String>, secret: Secret, until: Time, held_max: usize) {
+        let name = name.into();
+        let before: Vec<_> = self
+            .with_ends(&name)
+            .filter(|(old, _)| old.expose() != secret.expose())
+            .map(|(old, end)| (old.clone(), Some(end.map_or(until, |end| end.min(until)))))
+            .collect();
+        let kept = Arc::make_mut(&mut self.0);
+        kept.derived = OnceLock::new();
+        let held = kept.names.entry(name).or_default();
+        (held.values, held.ends) = std::iter::once((secret, None)).chain(before).take(held_max).unzip();
+    }
+
     /// What is made of the values, made once for all clones: a room asks for one kind of thing. Another kind is made each
     /// time.
     pub fn derived<T: Any + Send + Sync>(&self, make: impl Fn(&Self) -> T) -> Arc<T> {
@@ -144,6 +158,23 @@ mod tests {
 
     fn count(secrets: &Secrets) -> usize {
         *secrets.derived(|secrets| secrets.values().count())
+    }
+
+    #[test]
+    fn a_renewed_secret_is_in_use_and_the_ones_before_it_are_known_for_a_while() {
+        let mut secrets = Secrets::default();
+        let value = |text: &str| Secret::new(text.to_owned());
+        let (noon, one) = (Time::from_unix_seconds(43_200), Time::from_unix_seconds(46_800));
+        assert_eq!(count(&secrets), 0);
+        for (text, until) in [("a", noon), ("b", noon), ("b", one), ("c", one), ("d", one)] {
+            secrets.renew("token", value(text), until, 3);
+        }
+        let held: Vec<_> = secrets
+            .with_ends("token")
+            .map(|(secret, until)| (secret.expose(), until))
+            .collect();
+        assert_eq!(held, [("d", None), ("c", Some(one)), ("b", Some(one))]);
+        assert_eq!(count(&secrets), 3);
     }
 
     #[test]

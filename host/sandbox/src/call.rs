@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use mantle_model::clock::Clock;
 use mantle_model::failure::{Cause, Failure};
+use mantle_model::secret::Secret;
 use wasmtime::component::ResourceTable;
 use wasmtime::{Store, Trap, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
@@ -31,6 +32,8 @@ pub(crate) enum Kind {
     /// Reads, and does nothing else.
     Receive,
     Act,
+    /// As `Act`, with credentials that are only tried: nothing of it is kept.
+    Prove,
     /// As `Act`, and makes a message: cut short, nobody knows whether there is one.
     Send,
     /// As `Act`, with time for a large file.
@@ -41,7 +44,7 @@ impl Kind {
     fn time_max(self) -> Duration {
         match self {
             Self::Receive => limits::RECEIVE_TIME_MAX,
-            Self::Act | Self::Send => limits::CALL_TIME_MAX,
+            Self::Act | Self::Prove | Self::Send => limits::CALL_TIME_MAX,
             Self::FetchMedia => limits::MEDIA_TIME_MAX,
         }
     }
@@ -49,7 +52,7 @@ impl Kind {
     fn cpu_max(self) -> Duration {
         match self {
             Self::Receive => limits::RECEIVE_CPU_MAX,
-            Self::Act | Self::Send | Self::FetchMedia => limits::CALL_CPU_MAX,
+            Self::Act | Self::Prove | Self::Send | Self::FetchMedia => limits::CALL_CPU_MAX,
         }
     }
 }
@@ -145,6 +148,20 @@ impl CallState {
             )));
         }
         Ok(())
+    }
+
+    /// The channel's secrets of this name, the one in use first. One that was never renewed is what somebody entered.
+    pub(crate) fn secrets(&self, name: &str) -> &[Secret] {
+        let held = self.channel.secrets.all(name);
+        if !held.is_empty() {
+            return held;
+        }
+        let first = self
+            .parts
+            .manifest
+            .renewed(name)
+            .and_then(|renewed| renewed.from.as_deref());
+        first.map_or(&[], |field| self.channel.secrets.all(field))
     }
 
     /// Lends a file to the guest for this call. None when it holds too many.

@@ -15,7 +15,8 @@ use mantle_model::secret::Secrets;
 
 use crate::limits::LEAK_BYTES_MIN;
 
-const REPLACEMENT: &[u8] = b"[secret]";
+/// What stands where a secret stood.
+pub(crate) const REPLACEMENT: &str = "[secret]";
 
 /// The values to search for. Made once of a set of secrets: a hook is looked through at a dozen places for a dozen
 /// spellings of each, and in one pass each.
@@ -59,10 +60,10 @@ impl Needles {
     pub(crate) fn scrub(&self, bytes: Vec<u8>) -> Vec<u8> {
         match &self.0 {
             Search::For(search) if search.is_match(&bytes) => {
-                search.replace_all_bytes(&bytes, &vec![REPLACEMENT; search.patterns_len()])
+                search.replace_all_bytes(&bytes, &vec![REPLACEMENT.as_bytes(); search.patterns_len()])
             }
             Search::Nothing | Search::For(_) => bytes,
-            Search::Everything => REPLACEMENT.to_vec(),
+            Search::Everything => REPLACEMENT.as_bytes().to_vec(),
         }
     }
 

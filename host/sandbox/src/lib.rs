@@ -41,7 +41,7 @@ pub use plugin::Plugin;
 pub use plugins::{Before, Beside, Change, PluginState, Plugins, Unchanged};
 pub use rehearsal::{CutOff, Played, Rehearsal, Stage};
 pub use rights::Rights;
-pub use shelf::{Shelf, ShelfError, ShelfFile};
+pub use shelf::{RENEWED_HELD_MAX, RENEWED_KNOWN_FOR, Shelf, ShelfError, ShelfFile};
 pub use values::{
     Abilities, CallError, ChannelContext, Crowd, Health, HealthReport, Inbound, Profile, ProviderAccount, Template,
     TemplateButton, Verdict,

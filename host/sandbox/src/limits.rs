@@ -156,6 +156,10 @@ pub(crate) const FIELD_BYTES_MAX: usize = 8 << 10;
 pub(crate) const CHALLENGE_BYTES_MAX: usize = 1_024;
 /// Shorter secrets are not searched for: they are words that people chose, and would be found in honest texts.
 pub(crate) const LEAK_BYTES_MIN: usize = 16;
+/// Secrets that are kept of one answer: a token, the one that renews it, and room.
+pub(crate) const KEPT_MAX: usize = 4;
+/// Bytes of a renewed secret: the longest tokens have two or three KiB, and a header takes no more than this.
+pub(crate) const KEPT_BYTES_MAX: usize = 8 * 1024;
 
 /// Sums all memories of a call: wasmtime's own limit is for each memory.
 #[derive(Debug)]

@@ -24,6 +24,7 @@ pub(crate) struct Manifest {
     pub form: Form,
     /// Names and lengths of secrets that the host makes for each channel.
     pub generated: Vec<(String, usize)>,
+    pub renewed: Vec<raw::Renewed>,
     pub verification: Verification,
     pub challenge: Option<raw::Challenge>,
     /// Upper case, at least one.
@@ -118,6 +119,11 @@ impl Manifest {
         fields
             .map(|field| field.name.as_str())
             .chain(self.generated.iter().map(|(name, _)| name.as_str()))
+            .chain(self.renewed.iter().map(|renewed| renewed.name.as_str()))
+    }
+
+    pub(crate) fn renewed(&self, name: &str) -> Option<&raw::Renewed> {
+        self.renewed.iter().find(|renewed| renewed.name == name)
     }
 }
 

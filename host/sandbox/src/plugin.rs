@@ -119,6 +119,11 @@ impl Plugin {
     pub fn generated(&self) -> &[(String, usize)] {
         &self.parts.manifest.generated
     }
+    /// Secrets that the provider renews, each with the field that is its first value.
+    pub fn renewed(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        let renewed = self.parts.manifest.renewed.iter();
+        renewed.map(|renewed| (renewed.name.as_str(), renewed.from.as_deref()))
+    }
     pub fn capabilities(&self) -> &Capabilities {
         &self.parts.manifest.capabilities
     }
@@ -237,7 +242,7 @@ impl Plugin {
             let guest = exports.instantiate_async(&mut *store).await?;
             guest.mantle_connector_lifecycle().call_identify(store).await
         };
-        let account = self.open(Kind::Act, context).await?.run(identify).await?;
+        let account = self.open(Kind::Prove, context).await?.run(identify).await?;
         let account = account.map_err(|error| convert::connect_error(&context.secrets, error))?;
         convert::account(account).map_err(|problem| self.garbage(context, problem))
     }

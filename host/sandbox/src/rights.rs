@@ -118,7 +118,9 @@ mod tests {
                 "call POST https://api.granted.example/v1/",
                 "call any method https://other.granted.example/v1/",
                 "compute with the secret key",
+                "compute with the secret token",
                 "send the secret key to https://api.granted.example",
+                "send the secret token to https://api.granted.example",
                 "take hooks that nothing proves",
             ]
         );
@@ -134,6 +136,7 @@ mod tests {
                 "call GET https://api.granted.example:8443/v1/",
                 "call POST https://api.granted.example:8443/v1/",
                 "send the secret key to https://api.granted.example:8443",
+                "send the secret token to https://api.granted.example:8443",
             ],
         );
         check(

@@ -1,8 +1,18 @@
 //! What the room needs from the store, without knowing it: files by handle and the channel's small store.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use mantle_egress::ByteStream;
 use mantle_model::ids::{ChannelId, MediaId};
+use mantle_model::secret::Secret;
+
+/// How long a secret that was renewed is searched for in what guests read and send: a day's answers and errors may still
+/// tell it.
+pub const RENEWED_KNOWN_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+/// Values of one renewed name that are held at once, the one in use included: what is renewed every hour or two loses
+/// the oldest.
+pub const RENEWED_HELD_MAX: usize = 8;
 
 /// What the room needs from the store, without knowing it.
 #[async_trait]
@@ -29,6 +39,9 @@ pub trait Shelf: Send + Sync {
         value: Option<Vec<u8>>,
         ttl_ms: Option<u64>,
     ) -> Result<bool, ShelfError>;
+    /// Seals these as the channel's secrets of these names, all or none, in place of what is in use. What was is known for
+    /// [`RENEWED_KNOWN_FOR`]. Whoever asks for the channel's secrets afterwards soon gets these.
+    async fn renew_secrets(&self, channel: ChannelId, renewed: Vec<(String, Secret)>) -> Result<(), ShelfError>;
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

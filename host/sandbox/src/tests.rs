@@ -8,6 +8,7 @@ mod hostile;
 mod loading;
 mod reaching;
 mod registry;
+mod renewing;
 mod stage;
 mod told;
 mod versions;

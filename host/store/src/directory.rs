@@ -210,6 +210,14 @@ pub struct ChannelChange {
     pub refused_groups: u64,
 }
 
+/// What becomes of a secret that a renewed one takes the place of.
+#[derive(Debug, Clone, Copy)]
+pub struct Known {
+    pub until: Time,
+    /// Values of one name, the one in use included; the oldest go.
+    pub held_max: usize,
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct WorkspaceChange {
     pub name: Option<String>,
@@ -243,6 +251,18 @@ pub trait Directory: Send + Sync {
     /// All that are not archived, of one workspace or of all, oldest first.
     async fn channels(&self, workspace: Option<WorkspaceId>) -> Result<Vec<Channel>, StoreError>;
     async fn change_channel(&self, id: ChannelId, change: ChannelChange, now: Time) -> Result<Channel, StoreError>;
+    /// Secrets that a provider has renewed take the place of those in use, all or none; the others of the channel stay.
+    /// Of two hosts that renew at once the later one's are in use and the earlier one's are known.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]: there is no such channel.
+    async fn renew_secrets(
+        &self,
+        id: ChannelId,
+        renewed: Vec<(String, Secret)>,
+        known: Known,
+        now: Time,
+    ) -> Result<(), StoreError>;
     /// A channel whose set-up failed leaves no trace.
     async fn forget_channel(&self, id: ChannelId) -> Result<(), StoreError>;
     /// Resolves when any host has changed a workspace or channel, with the number of that state; `known` is the number

@@ -19,6 +19,7 @@ pub fn request(request: &Request, download: bool) -> Value {
         "body": body(request),
         "credential": request.credential,
         "timeout_ms": request.timeout_ms,
+        "keep": request.keep.iter().map(|kept| json!([kept.secret, kept.pointer])).collect::<Vec<_>>(),
         "download": download.then_some(true),
     }))
 }

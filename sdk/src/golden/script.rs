@@ -200,6 +200,15 @@ impl Exchange {
         }
     }
 
+    /// As the host does with what it keeps.
+    fn take_out(&mut self, pointer: &str) {
+        if let Some(Value::String(place)) = self.body.pointer_mut(pointer)
+            && !place.is_empty()
+        {
+            *place = "[secret]".to_owned();
+        }
+    }
+
     fn status(&self) -> u16 {
         self.status.unwrap_or(200)
     }
@@ -207,7 +216,10 @@ impl Exchange {
 
 impl Host for Script {
     fn fetch(&self, request: Request) -> Result<Response, Error> {
-        let exchange = self.exchange(&request, false)?;
+        let mut exchange = self.exchange(&request, false)?;
+        if (200..300).contains(&exchange.status()) {
+            request.keep.iter().for_each(|kept| exchange.take_out(&kept.pointer));
+        }
         Ok(Response {
             status: exchange.status(),
             body: exchange.body(),

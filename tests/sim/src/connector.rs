@@ -13,7 +13,7 @@ use mantle_model::failure::{Cause, Failure};
 use mantle_model::hook::{Answer, Hook, Overload};
 use mantle_model::ids::{ChannelId, MediaId};
 use mantle_model::outbound::{Finding, Outgoing, OutgoingContent, Sent};
-use mantle_model::secret::Secrets;
+use mantle_model::secret::{Secret, Secrets};
 use mantle_model::text::Unit;
 use mantle_sandbox::{
     Abilities, CallError, ChannelContext, Field, HealthReport, Inbound, ProviderAccount, Shelf, ShelfError, ShelfFile,
@@ -98,6 +98,9 @@ impl Connector for SimConnector {
     }
     fn fields(&self) -> &[Field] {
         &[]
+    }
+    fn renewed(&self) -> Vec<(&str, Option<&str>)> {
+        Vec::new()
     }
     fn generated(&self) -> &[(String, usize)] {
         &[]
@@ -240,6 +243,9 @@ impl Shelf for NoFiles {
         _value: Option<Vec<u8>>,
         _ttl_ms: Option<u64>,
     ) -> Result<bool, ShelfError> {
+        Err(ShelfError::Full)
+    }
+    async fn renew_secrets(&self, _channel: ChannelId, _renewed: Vec<(String, Secret)>) -> Result<(), ShelfError> {
         Err(ShelfError::Full)
     }
 }

@@ -17,9 +17,12 @@ impl Key {
     }
 
     /// What the operator entered for the channel. Channels of one account at the provider share it; what the host
-    /// made for one channel, such as a webhook's secret, is not among it.
+    /// made for one channel, such as a webhook's secret, or a provider renewed is not among it.
     pub(crate) fn provider(channel: &Channel, plugin: &dyn Connector) -> Self {
-        let entered = |name: &&str| plugin.generated().iter().all(|(made, _)| made != name);
+        let renewed = plugin.renewed();
+        let entered = |name: &&str| {
+            plugin.generated().iter().all(|(made, _)| made != name) && renewed.iter().all(|(made, _)| made != name)
+        };
         let mut parts = vec!["provider", channel.plugin.as_str()];
         let mut names: Vec<&str> = channel.secrets.names().filter(entered).collect();
         names.sort_unstable();

@@ -345,6 +345,9 @@ impl Connector for FakeConnector {
     fn fields(&self) -> &[Field] {
         &[]
     }
+    fn renewed(&self) -> Vec<(&str, Option<&str>)> {
+        Vec::new()
+    }
     fn generated(&self) -> &[(String, usize)] {
         &[]
     }
@@ -481,6 +484,7 @@ impl World {
             clock: Arc::clone(&clock),
             ids: Arc::clone(&ids),
             link: Arc::new(|id: MediaId| format!("https://bridge.example/media/{id}")),
+            renewed: Arc::default(),
         });
         let inbox = Arc::new(FakeInbox::default());
         let connector = FakeConnector::new(&shelf, rate);

@@ -127,7 +127,7 @@ function call(method, path, body) {
   const content = body === undefined ? { tag: "none" } : { tag: "bytes", val: bytes(JSON.stringify(body)) };
   let answer;
   try {
-    answer = fetch({ method, url: API + path, headers, body: content, credential: "token", timeoutMs: undefined });
+    answer = fetch({ method, url: API + path, headers, body: content, credential: "token", timeoutMs: undefined, keep: [] });
   } catch (error) {
     // The tools wrap what an import throws.
     const broken = error.payload ?? error;

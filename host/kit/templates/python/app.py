@@ -168,7 +168,7 @@ def call(method, path, body):
     headers = [] if body is None else [("content-type", "application/json")]
     content = http.Body_None_() if body is None else http.Body_Bytes(json.dumps(body, ensure_ascii=False).encode())
     try:
-        answer = http.fetch(http.Request(method, API + path, headers, content, "token", None))
+        answer = http.fetch(http.Request(method, API + path, headers, content, "token", None, []))
     except Err as broken:
         error = broken.value
         failure = Failure(error.kind.name.lower().replace("_", "-"), error.message)

@@ -8,7 +8,7 @@ use mantle_egress::{ByteStream, EgressConfig};
 use mantle_kit::Report;
 use mantle_model::clock::SystemClock;
 use mantle_model::ids::{ChannelId, MediaId};
-use mantle_model::secret::Secrets;
+use mantle_model::secret::{Secret, Secrets};
 use mantle_sandbox::{
     Compiler, Grants, LoadError, Plugin, PluginEntry, Rehearsal, Sandbox, SandboxConfig, Shelf, ShelfError, ShelfFile,
 };
@@ -47,6 +47,9 @@ impl Shelf for Nothing {
         _: Option<Vec<u8>>,
         _: Option<u64>,
     ) -> Result<bool, ShelfError> {
+        nothing()
+    }
+    async fn renew_secrets(&self, _: ChannelId, _: Vec<(String, Secret)>) -> Result<(), ShelfError> {
         nothing()
     }
 }

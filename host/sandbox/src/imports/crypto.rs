@@ -40,7 +40,7 @@ impl Host for CallState {
         data: Vec<u8>,
     ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
         self.count_host_call()?;
-        let secret = self.channel.secrets.get(&secret);
+        let secret = self.secrets(&secret).first();
         let code = secret.and_then(|secret| hmac(algorithm, secret, &data));
         Ok(code.ok_or(Error::UnknownSecret))
     }
@@ -54,7 +54,7 @@ impl Host for CallState {
     ) -> wasmtime::Result<Result<bool, Error>> {
         self.count_host_call()?;
         // While a secret is being changed, the old and the new one pass, as in a recipe.
-        let secrets = self.channel.secrets.all(&secret);
+        let secrets = self.secrets(&secret);
         if secrets.is_empty() {
             return Ok(Err(Error::UnknownSecret));
         }
@@ -70,7 +70,7 @@ impl Host for CallState {
         digest: Vec<u8>,
     ) -> wasmtime::Result<Result<bool, Error>> {
         self.count_host_call()?;
-        let secrets = self.channel.secrets.all(&secret);
+        let secrets = self.secrets(&secret);
         if secrets.is_empty() {
             return Ok(Err(Error::UnknownSecret));
         }
@@ -88,7 +88,7 @@ impl Host for CallState {
         data: Vec<u8>,
     ) -> wasmtime::Result<Result<Vec<u8>, DecryptError>> {
         self.count_host_call()?;
-        let secrets = self.channel.secrets.all(&secret);
+        let secrets = self.secrets(&secret);
         let mut last = DecryptError::UnknownSecret;
         for secret in secrets {
             match decrypted(secret, &start, data.clone()) {

@@ -3,6 +3,7 @@
 //! The guest names its credential; what goes in is known to `egress` alone. A request that holds a secret in
 //! plain sight is refused, and answers have them replaced.
 
+mod renewal;
 mod request;
 
 use std::sync::Arc;
@@ -35,24 +36,39 @@ impl Host for CallState {
 
 impl CallState {
     async fn exchange(&mut self, request: Request) -> Result<Response, Error> {
-        let time = time_of(&request);
+        self.check_keep(&request.keep)?;
+        let (time, keep) = (time_of(&request), request.keep.clone());
         let (answer, _place) = self.answer(request, time, time).await?;
-        let (status, headers) = (answer.status, self.headers(&answer)?);
+        let (status, headers) = (answer.status, answer.headers);
+        check_size(&headers)?;
         let body = collect(answer.body, limits::ANSWER_BYTES_MAX)
             .await
             .map_err(|error| self.arrived(&error))?;
+        let mut body = body.to_vec();
+        if (200..300).contains(&status) && !keep.is_empty() {
+            body = self.take_out(&keep, body).await?;
+        }
+        // Last, so that what was taken out is searched for as well.
         Ok(Response {
             status,
-            headers,
-            body: leaks::scrub(&self.channel.secrets, body.to_vec()),
+            headers: self.headers(&headers),
+            body: leaks::scrub(&self.channel.secrets, body),
         })
     }
 
     async fn keep(&mut self, request: Request) -> Result<DownloadResponse, Error> {
+        if !request.keep.is_empty() {
+            return Err(problem(
+                ErrorKind::Invalid,
+                "a download keeps no secrets; use `fetch`",
+                false,
+            ));
+        }
         // The guest's time is for the first byte; a large file may then take as long as its call.
         let to_head = time_of(&request);
         let (answer, _place) = self.answer(request, to_head, limits::MEDIA_TIME_MAX).await?;
-        let (status, headers) = (answer.status, self.headers(&answer)?);
+        check_size(&answer.headers)?;
+        let (status, headers) = (answer.status, self.headers(&answer.headers));
         if !(200..300).contains(&status) {
             let body = first_bytes(answer.body, limits::DOWNLOAD_REFUSAL_BYTES_MAX).await;
             let body = DownloadBody::Bytes(leaks::scrub(&self.channel.secrets, body));
@@ -160,22 +176,13 @@ impl CallState {
         problem(ErrorKind::Denied, why, false)
     }
 
-    fn headers(&self, answer: &EgressResponse) -> Result<Vec<(String, String)>, Error> {
-        let bytes = answer
-            .headers
-            .iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum::<usize>();
-        if bytes > limits::ANSWER_HEADER_BYTES_MAX {
-            return Err(problem(ErrorKind::TooLarge, "the answer's headers are too large", true));
-        }
+    fn headers(&self, headers: &[(String, String)]) -> Vec<(String, String)> {
         let needles = leaks::Needles::of(&self.channel.secrets);
         let clean = |value: &String| needles.scrub_text(value);
-        Ok(answer
-            .headers
+        headers
             .iter()
             .map(|(name, value)| (name.clone(), clean(value)))
-            .collect())
+            .collect()
     }
 
     /// An error after the head of the answer was there.
@@ -194,6 +201,17 @@ fn problem(kind: ErrorKind, message: impl Into<String>, request_sent: bool) -> E
         message: message.into(),
         request_sent,
     }
+}
+
+fn check_size(headers: &[(String, String)]) -> Result<(), Error> {
+    let bytes = headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum::<usize>();
+    if bytes > limits::ANSWER_HEADER_BYTES_MAX {
+        return Err(problem(ErrorKind::TooLarge, "the answer's headers are too large", true));
+    }
+    Ok(())
 }
 
 fn time_of(request: &Request) -> Duration {

@@ -27,9 +27,12 @@ pub(super) fn check(raw: raw::Manifest) -> Check<Manifest> {
     identity(&raw.connector)?;
     let form = form(raw.fields)?;
     let generated = generated(raw.generated, &form)?;
+    let renewed = renewed(raw.renewed, &form, &generated)?;
+    // A hook is proven by what somebody entered or we made: a renewed secret need not be there yet.
     let known = Known {
         form: &form,
         generated: &generated,
+        renewed: &[],
     };
     let verification = verification(raw.verification, &known)?;
     if let Some(challenge) = &raw.challenge {
@@ -39,6 +42,10 @@ pub(super) fn check(raw: raw::Manifest) -> Check<Manifest> {
     if methods.is_empty() {
         return Err("webhook.methods: name at least one method, for example [\"POST\"]".to_owned());
     }
+    let known = Known {
+        renewed: &renewed,
+        ..known
+    };
     let credentials = credentials(raw.credentials, &known)?;
     let egress = egress(raw.egress, &credentials)?;
     let memory_mib = raw.limits.memory_mib.unwrap_or(MEMORY_MIB_DEFAULT);
@@ -60,6 +67,7 @@ pub(super) fn check(raw: raw::Manifest) -> Check<Manifest> {
         attribute: raw.connector.attribute,
         form,
         generated,
+        renewed,
         verification,
         challenge: raw.challenge,
         methods,
@@ -77,6 +85,7 @@ pub(super) fn check(raw: raw::Manifest) -> Check<Manifest> {
 struct Known<'a> {
     form: &'a Form,
     generated: &'a [(String, usize)],
+    renewed: &'a [raw::Renewed],
 }
 
 impl Known<'_> {
@@ -98,7 +107,8 @@ impl Known<'_> {
             .fields()
             .iter()
             .any(|field| field.secret && field.name == name);
-        if field || self.generated.iter().any(|(known, _)| known == name) {
+        let made = self.generated.iter().any(|(known, _)| known == name);
+        if field || made || self.renewed.iter().any(|known| known.name == name) {
             return Ok(());
         }
         Err(format!(
@@ -209,6 +219,27 @@ fn generated(raw: Vec<raw::Generated>, form: &Form) -> Check<Vec<(String, usize)
         generated.push((entry.name, entry.length));
     }
     Ok(generated)
+}
+
+fn renewed(raw: Vec<raw::Renewed>, form: &Form, generated: &[(String, usize)]) -> Check<Vec<raw::Renewed>> {
+    for (place, entry) in raw.iter().enumerate() {
+        let key = format!("renewed[{place}]");
+        word(&format!("{key}.name"), &entry.name, '_')?;
+        let taken = form.fields().iter().any(|field| field.name == entry.name)
+            || generated.iter().any(|(known, _)| *known == entry.name)
+            || raw[..place].iter().any(|other| other.name == entry.name);
+        if taken {
+            return Err(format!("{key}.name: `{}` is taken already", entry.name));
+        }
+        let is_field = |from: &String| form.fields().iter().any(|field| field.secret && field.name == *from);
+        if let Some(from) = entry.from.as_ref().filter(|from| !is_field(from)) {
+            return Err(format!("{key}.from: `{from}` is not a field with `secret = true`"));
+        }
+        if !entry.pointer.starts_with('/') {
+            return Err(format!("{key}.pointer: `{}` must start with a slash", entry.pointer));
+        }
+    }
+    Ok(raw)
 }
 
 fn verification(raw: raw::Verification, known: &Known) -> Check<Verification> {

@@ -13,6 +13,8 @@ pub(super) struct Manifest {
     pub fields: Vec<Field>,
     #[serde(default)]
     pub generated: Vec<Generated>,
+    #[serde(default)]
+    pub renewed: Vec<Renewed>,
     pub verification: Verification,
     pub challenge: Option<Challenge>,
     pub webhook: Webhook,
@@ -71,6 +73,17 @@ pub(super) enum FieldKind {
 pub(super) struct Generated {
     pub name: String,
     pub length: usize,
+}
+
+/// A secret that the provider renews in its answers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Renewed {
+    pub name: String,
+    /// The secret field that is its first value. None: there is none before the first answer.
+    pub from: Option<String>,
+    /// Where it stands in the JSON of an answer.
+    pub pointer: String,
 }
 
 #[derive(Debug, Deserialize)]

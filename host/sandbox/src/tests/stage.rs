@@ -155,6 +155,8 @@ pub fn text(words: &str) -> Outgoing {
 pub struct MemoryShelf {
     files: Mutex<Vec<(ShelfFile, Vec<u8>)>>,
     pub values: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// Secrets as they came, oldest first.
+    pub renewed: Mutex<Vec<(String, String)>>,
 }
 
 #[async_trait]
@@ -245,6 +247,16 @@ impl Shelf for MemoryShelf {
             None => drop(values.remove(&key)),
         }
         Ok(true)
+    }
+
+    async fn renew_secrets(&self, channel: ChannelId, renewed: Vec<(String, Secret)>) -> Result<(), ShelfError> {
+        let mut kept = self.renewed.lock().unwrap();
+        kept.extend(
+            renewed
+                .iter()
+                .map(|(name, secret)| (format!("{channel}/{name}"), secret.expose().to_owned())),
+        );
+        Ok(())
     }
 }
 

@@ -7,13 +7,14 @@ use crate::sql::{Connection, sql};
 use async_trait::async_trait;
 use mantle_model::clock::Time;
 use mantle_model::ids::{ChannelId, WorkspaceId};
+use mantle_model::secret::Secret;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::rows::Of;
 use super::{SqlStore, secrets, shared, touch};
 use crate::StoreError;
-use crate::directory::{Channel, ChannelChange, Directory, Workspace, WorkspaceChange};
+use crate::directory::{Channel, ChannelChange, Directory, Known, Workspace, WorkspaceChange};
 
 #[async_trait]
 impl Directory for SqlStore {
@@ -129,6 +130,30 @@ impl Directory for SqlStore {
             channels::check_free(tx, &channel).await?;
             channels::write(tx, &channel).await?;
             Ok(channel)
+        })
+        .await
+    }
+
+    async fn renew_secrets(
+        &self,
+        id: ChannelId,
+        renewed: Vec<(String, Secret)>,
+        known: Known,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        let key = self.key.clone();
+        self.write_touching(vec![touch::directory()], async move |tx: &mut Connection| {
+            shared::directory_changes(tx).await?;
+            let mut channel = channels::read(tx, &key, id)
+                .await?
+                .ok_or(StoreError::NotFound("channel"))?;
+            for (name, secret) in &renewed {
+                let secrets = &mut channel.secrets;
+                secrets.renew(name.clone(), secret.clone(), known.until, known.held_max);
+            }
+            let owner = (secrets::OF_CHANNEL, id.0);
+            let sealed = secrets::seal_all(&key, owner, &channel.secrets.at(now))?;
+            secrets::replace(tx, owner, &sealed).await
         })
         .await
     }

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use mantle_model::failure::Cause;
@@ -6,8 +7,8 @@ use mantle_model::ids::{ChannelId, WorkspaceId};
 use mantle_model::inbound::{Notice, NoticeLevel};
 use mantle_model::secret::{Secret, Secrets};
 use mantle_store::directory::{
-    ChannelChange, ChannelSettings, ChannelStatus, GroupPolicy, Rest, Signature, WorkspaceChange, WorkspaceSettings,
-    WorkspaceStatus,
+    ChannelChange, ChannelSettings, ChannelStatus, GroupPolicy, Known, Rest, Signature, WorkspaceChange,
+    WorkspaceSettings, WorkspaceStatus,
 };
 use mantle_store::{Conflict, StoreError};
 
@@ -143,7 +144,7 @@ pub async fn changes_touch_what_they_name(desk: &Desk<'_>) {
     assert_eq!((read.name.as_str(), read.external_id.as_str()), ("Sales", "bot"));
     assert_eq!(read.secrets.all("bot_token").len(), 1);
     assert_eq!((read.notices, read.refused_groups), (vec![notice], 3));
-    assert_eq!(read.status_since, start.after(std::time::Duration::from_secs(10)));
+    assert_eq!(read.status_since, start.after(Duration::from_secs(10)));
     assert_eq!((read.updated_at, read.created_at), (desk.now(), start));
 
     let settings = WorkspaceSettings {
@@ -201,4 +202,42 @@ pub async fn a_forgotten_channel_leaves_nothing(desk: &Desk<'_>) {
         .create_channel(&desk.new_channel(OTHER_CHANNEL, "bot"))
         .await
         .unwrap();
+}
+
+pub async fn pv_4_a_renewed_secret_takes_the_place_of_the_one_in_use(desk: &Desk<'_>) {
+    let mut channel = desk.new_channel(CHANNEL, "bot");
+    channel.secrets = Secrets::default();
+    channel.secrets.add("app_secret", Secret::new("app".to_owned()));
+    desk.store.create_channel(&channel).await.unwrap();
+    let known = Known {
+        until: desk.now().after(Duration::from_secs(60)),
+        held_max: 3,
+    };
+    let renew = |token: String| {
+        let pair = [("token", token.clone()), ("refresh", format!("{token}-refresh"))];
+        let pair = pair.map(|(name, value)| (name.to_owned(), Secret::new(value)));
+        desk.store.renew_secrets(CHANNEL, pair.to_vec(), known, desk.now())
+    };
+    // Whoever is the last, both of its secrets are in use.
+    let racing = join_all((0..8).map(|host| renew(format!("of-host-{host}")))).await;
+    assert!(racing.into_iter().all(|renewed| renewed.is_ok()));
+    let kept = desk.store.channel(CHANNEL).await.unwrap().unwrap().secrets;
+    let token = kept.get("token").unwrap().expose();
+    assert_eq!(kept.get("refresh").unwrap().expose(), format!("{token}-refresh"));
+    assert_eq!(kept.all("token").len(), 3, "the newest ones are known");
+    assert_eq!(kept.get("app_secret").unwrap().expose(), "app");
+    desk.clock.advance(Duration::from_secs(60));
+    renew("late".to_owned()).await.unwrap();
+    let kept = desk.store.channel(CHANNEL).await.unwrap().unwrap().secrets;
+    let held: Vec<_> = kept
+        .with_ends("token")
+        .map(|(secret, end)| (secret.expose(), end))
+        .collect();
+    assert_eq!(held[0], ("late", None));
+    assert!(held[1..].iter().all(|(_, end)| *end == Some(known.until)), "{held:?}");
+    let gone = desk
+        .store
+        .renew_secrets(OTHER_CHANNEL, Vec::new(), known, desk.now())
+        .await;
+    assert!(matches!(gone, Err(StoreError::NotFound(_))), "{gone:?}");
 }

@@ -101,6 +101,7 @@ on_each_database! {
     directory::channels_being_set_up_do_not_collide,
     directory::changes_touch_what_they_name,
     directory::a_forgotten_channel_leaves_nothing,
+    directory::pv_4_a_renewed_secret_takes_the_place_of_the_one_in_use,
     keyed::values_end_with_their_time,
     keyed::a_value_is_swapped_only_if_it_is_as_expected,
     keyed::an_answer_is_kept_for_a_day,

@@ -3,7 +3,7 @@
 use std::net::{TcpStream, ToSocketAddrs, UdpSocket};
 
 use kit::mantle::connector::{config, crypto, http, log};
-use kit::{Body, CallError, Method, Request, Sent};
+use kit::{Body, CallError, Kept, Method, Request, Sent};
 
 /// What there is of the machine, one word each.
 pub fn surroundings() -> String {
@@ -62,6 +62,7 @@ pub fn send(words: &str) -> Result<Sent, CallError> {
             let (url, body) = rest.split_once(' ').unwrap_or((rest, ""));
             told(&with_credential(credential, url, body))
         }
+        "renew" => Ok(kit::sent(renew(rest))),
         "greedy" => Ok(kit::sent(greedy(rest.parse().unwrap_or(0)))),
         "log" => {
             log::write(log::Level::Error, rest);
@@ -104,6 +105,30 @@ fn with_credential(name: &str, url: &str, body: &str) -> Request {
         body: Body::Bytes(body.as_bytes().to_vec()),
         ..kit::request(Method::Post, url, "")
     }
+}
+
+/// `<secret> <pointer>`: asks for a new token by the one in use, and asks again by whichever is in use then.
+fn renew(words: &str) -> String {
+    let (secret, pointer) = words.split_once(' ').unwrap_or((words, ""));
+    let asked = Request {
+        keep: vec![Kept {
+            secret: secret.to_owned(),
+            pointer: pointer.to_owned(),
+        }],
+        ..with_credential("token", "https://api.granted.example/v1/renew", "x")
+    };
+    let told = |request: &Request| match http::fetch(request) {
+        Ok(answer) => format!(
+            "{} {:?} {}",
+            answer.status,
+            answer.headers,
+            String::from_utf8_lossy(&answer.body)
+        ),
+        Err(error) => format!("{:?} {} (sent: {})", error.kind, error.message, error.request_sent),
+    };
+    let first = told(&asked);
+    let again = told(&with_credential("token", "https://api.granted.example/v1/again", "x"));
+    format!("{first} | {again}")
 }
 
 /// More calls than one call has.

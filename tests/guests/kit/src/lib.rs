@@ -9,7 +9,7 @@ wit_bindgen::generate!({
 });
 
 pub use exports::mantle::connector::connector::{Guest, Hook, Inbound, ReceiveError};
-pub use mantle::connector::http::{Body, Error, Method, Request, Response};
+pub use mantle::connector::http::{Body, Error, Kept, Method, Request, Response};
 pub use mantle::connector::values::{
     Alias, AliasKind, Author, CallError, Chat, Content, Event, EventBody, Failure, Message, Outgoing, OutgoingContent,
     Person, Sent,
@@ -93,6 +93,7 @@ pub fn request(method: Method, url: &str, body: &str) -> Request {
         },
         credential: None,
         timeout_ms: None,
+        keep: Vec::new(),
     }
 }
 

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use mantle_model::clock::Time;
 use mantle_model::ids::{ChannelId, WorkspaceId};
-use mantle_store::directory::{Channel, ChannelChange, Directory, Workspace, WorkspaceChange};
+use mantle_model::secret::Secret;
+use mantle_store::directory::{Channel, ChannelChange, Directory, Known, Workspace, WorkspaceChange};
 use mantle_store::{Conflict, StoreError};
 
 use super::MemoryStore;
@@ -92,6 +93,23 @@ impl Directory for MemoryStore {
             }
             channel.refused_groups += change.refused_groups;
             Ok(channel.clone())
+        })
+        .await
+    }
+
+    async fn renew_secrets(
+        &self,
+        id: ChannelId,
+        renewed: Vec<(String, Secret)>,
+        known: Known,
+        _now: Time,
+    ) -> Result<(), StoreError> {
+        self.transact(move |memory, _| {
+            let channel = memory.channels.get_mut(&id).ok_or(StoreError::NotFound("channel"))?;
+            for (name, secret) in renewed {
+                channel.secrets.renew(name, secret, known.until, known.held_max);
+            }
+            Ok(())
         })
         .await
     }

@@ -76,7 +76,7 @@ impl CallState {
     fn injection(&self, inject: &Inject) -> Result<Injection, Error> {
         let missing = |what: &str| problem(ErrorKind::Denied, format!("the channel has no {what}"), false);
         let secret_named = |name: &str| {
-            let found = self.channel.secrets.get(name).cloned();
+            let found = self.secrets(name).first().cloned();
             found.ok_or_else(|| missing(&format!("secret `{name}`")))
         };
         let secret = secret_named(inject.secret())?;

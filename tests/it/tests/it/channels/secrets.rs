@@ -1,9 +1,12 @@
 //! PV-4: secrets stay secret.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use mantle_it::database::has_no_file;
 
 use super::statuses::check;
 use super::*;
+use crate::sandboxed;
 
 /// Everything that a person or a program may get to see, after work on all three channels.
 async fn seen_outside(bridge: &Bridge) -> Result<Vec<(String, Vec<u8>)>> {
@@ -28,7 +31,6 @@ async fn seen_outside(bridge: &Bridge) -> Result<Vec<(String, Vec<u8>)>> {
             }
         }
     }
-    assert!(ask.len() > 15, "too little happened: {ask:?}");
     for path in ask {
         let (_, body) = bridge.api(Method::GET, &path, None).await?;
         let shown = body.as_str().map_or_else(|| body.to_string(), str::to_owned);
@@ -68,6 +70,7 @@ async fn pv_4_no_secret_stands_in_clear_anywhere() -> Result<()> {
     bridge.connect(&workspace, "twilio-sms", bridge.sms_fields()).await?;
     let secrets = busy_day(&bridge, &telegram).await?;
     let mut places = seen_outside(&bridge).await?;
+    assert!(places.len() > 15, "too little happened");
     files(&bridge.folder().join("data"), &mut places)?;
     // Once more at rest: what was in memory is in the files now.
     bridge.stop().await;
@@ -93,6 +96,112 @@ async fn pv_4_no_secret_stands_in_clear_anywhere() -> Result<()> {
     }
     assert_eq!(found, Vec::<String>::new());
     bridge.assert_lawful()
+}
+
+/// What the provider of the guests gives for the token in use.
+const RENEWED: &str = "renewed-CanaryThatMustNotBeSeen0123456789";
+
+/// A provider that gives the same new token whenever it is asked, and the lines that send a guest's calls there.
+async fn renewing(asked: Arc<Mutex<Vec<String>>>) -> Result<String> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = Vec::new();
+            while !request.windows(5).any(|end| end == b"\r\n\r\nx") {
+                if stream.read_buf(&mut request).await.unwrap_or(0) == 0 {
+                    break;
+                }
+            }
+            let request = String::from_utf8_lossy(&request).into_owned();
+            asked.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+            let body = format!("{{\"access_token\":\"{RENEWED}\",\"echo\":\"{RENEWED}\"}}");
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                body.len()
+            );
+            let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+        }
+    });
+    Ok(format!("\"https://api.granted.example\" = \"http://{address}\"\n"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pv_4_a_renewed_secret_is_used_from_then_on_and_stands_in_clear_nowhere() -> Result<()> {
+    if has_no_file("pv_4_a_renewed_secret_is_used_from_then_on_and_stands_in_clear_nowhere") {
+        return Ok(());
+    }
+    let logs = logs::capture();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let redirect = renewing(Arc::clone(&asked)).await?;
+    let mut bridge = Bridge::start_with(&format!("{redirect}{}", sandboxed::entry("hostile").await?)).await?;
+    let workspace = bridge.connect_workspace().await?;
+    let channel = bridge
+        .connect(&workspace, "hostile", json!({"key": "guest-key-0123456789abcdef"}))
+        .await?;
+    assert_eq!(sandboxed::hook(&bridge, &channel, "hello").await?, 200);
+    bridge.quiet().await?;
+    let conversation = bridge.only_conversation()?.id;
+    let reply = async |bridge: &Bridge, words: &str| {
+        bridge
+            .teammate()
+            .replies(&conversation, &format!("<p>{words}</p>"), &[])
+            .await;
+        bridge.quiet().await?;
+        let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let tokens = asked.drain(..).map(|request| token(&request)).collect::<Vec<_>>();
+        anyhow::Ok(tokens)
+    };
+    // By what was filled in; then, in the same call, by what came of it.
+    let used = reply(&bridge, "renew token /access_token").await?;
+    assert_eq!(used, ["guest-key-0123456789abcdef", RENEWED]);
+    // By this host from then on. It is told to itself, so a call right behind may still know the one before.
+    let mut later = Vec::new();
+    for _ in 0..5 {
+        later = reply(&bridge, "say token https://api.granted.example/v1/ x").await?;
+        if later == [RENEWED] {
+            break;
+        }
+    }
+    assert_eq!(later, [RENEWED]);
+    bridge.restart().await?;
+    let after = reply(&bridge, "say token https://api.granted.example/v1/ x").await?;
+    assert_eq!(after, [RENEWED], "it was kept");
+    // What was filled in stays its first value; another one filled in has nothing to do with what was renewed.
+    for (key, used) in [
+        ("guest-key-0123456789abcdef", RENEWED),
+        ("other-key-0123456789abcdef", "other-key-0123456789abcdef"),
+    ] {
+        let (path, edit) = (
+            format!("/api/v1/channels/{}", channel.id),
+            json!({"fields": {"key": key}}),
+        );
+        let (status, answer) = bridge.api(Method::PATCH, &path, Some(&edit)).await?;
+        assert_eq!(status, 200, "{answer}");
+        let tokens = reply(&bridge, "say token https://api.granted.example/v1/ x").await?;
+        assert_eq!(tokens, [used]);
+    }
+    let mut places = seen_outside(&bridge).await?;
+    bridge.stop().await;
+    files(&bridge.folder().join("data"), &mut places)?;
+    places.push(("the log".to_owned(), logs.text().into_bytes()));
+    let shown = places
+        .iter()
+        .any(|(_, bytes)| String::from_utf8_lossy(bytes).contains("[secret]"));
+    assert!(shown, "what the guest told of its answer was not looked at");
+    for (place, bytes) in &places {
+        assert!(!String::from_utf8_lossy(bytes).contains("renewed-Canary"), "{place}");
+    }
+    bridge.assert_lawful()
+}
+
+/// The bearer token of a request.
+fn token(request: &str) -> String {
+    let line = request
+        .lines()
+        .find_map(|line| line.strip_prefix("authorization: Bearer "));
+    line.unwrap_or_default().to_owned()
 }
 
 /// Messages, files, faults and refusals on all channels. Answers with all secrets: name, value.
