@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::errors;
 use crate::fields::{self, Login};
 use crate::wire::Problem;
-use crate::{errors, token};
 
 /// The version that Meta's own documents and kits of mid 2026 use (released in February 2026). A version lives about
 /// two years, so this one is good until early 2028; v26.0 is out but has changed nothing that is used here.
@@ -74,10 +74,7 @@ impl<'a> Graph<'a> {
         let request = Request::new(method, format!("{origin}/{VERSION}/{path}"));
         match self.login {
             Login::Page => request.credential(OF_PAGE),
-            Login::Instagram => match token::renewed(self.host) {
-                Some(token) => request.header("authorization", format!("Bearer {token}")),
-                None => request.credential(OF_ACCOUNT),
-            },
+            Login::Instagram => request.credential(OF_ACCOUNT),
         }
     }
 

@@ -1,8 +1,7 @@
 //! The account's own token lives 60 days and is renewed every week: Instagram gives a new one for one that is good.
 //!
-//! The host keeps the token that was filled in; a newer one is kept here, under `kv`. What lies there is not encrypted
-//! by the host, so it is sealed with a key made of the filled-in token, which is. Another token filled in makes the
-//! record unreadable, and with that forgotten.
+//! The host takes the new one out of the answer, keeps it and uses it from then on. What is kept here, under `kv`, is when
+//! that was, and a mark of the token that was filled in: another one filled in has a life of its own.
 
 use mantle_sdk::Host;
 use mantle_sdk::crypto::Algorithm;
@@ -15,14 +14,17 @@ use crate::graph::{self, Repeat};
 
 const KEY: &str = "token";
 
-/// The secret that was filled in, and the credential that hands it over for renewal.
-const SECRET: &str = "access_token";
+/// The secret that was filled in; the one that is renewed, where it stands in an answer, and the credential that hands it
+/// over.
+const FILLED_IN: &str = "access_token";
+const RENEWED: &str = "account_token";
+const POINTER: &str = "/access_token";
 const RENEWAL: &str = "renewal";
 
 /// Not versioned.
 const ADDRESS: &str = "https://graph.instagram.com/refresh_access_token";
 
-/// What keeps our sums apart from all others with the same secret.
+/// What keeps our sum apart from all others with the same secret.
 const PURPOSE: &str = "mantle instagram token";
 
 const DAY_MS: TimeMs = 24 * 60 * 60 * 1_000;
@@ -37,31 +39,24 @@ const FAILURES_UNTOLD: u32 = 1;
 #[derive(Serialize, Deserialize, Default)]
 #[serde(default)]
 struct Record {
-    /// Hexadecimal. None: the token that was filled in is still the one.
-    sealed: Option<String>,
     /// 0: never, or not known. Milliseconds, as all that follows.
     renewed_at: TimeMs,
     expires_at: TimeMs,
     tried_at: TimeMs,
     failures: u32,
     why: String,
-    /// Over all of the above, with the token that was filled in.
-    proof: String,
+    /// Of the token that was filled in.
+    mark: String,
 }
 
 #[derive(Deserialize)]
 struct Renewed {
-    access_token: String,
+    /// Never the token itself, which the host keeps; without it nothing was renewed.
+    #[serde(rename = "access_token")]
+    _token: String,
     /// Seconds.
     #[serde(default)]
     expires_in: i64,
-}
-
-/// The newest token, if it is another than the one that was filled in.
-pub fn renewed(host: &dyn Host) -> Option<String> {
-    let record = record(host)?;
-    let sealed = from_hex(record.sealed.as_deref()?)?;
-    String::from_utf8(masked(host, &sealed, record.renewed_at)?).ok()
 }
 
 /// Renews the token when its time has come. The notices say when that does not work.
@@ -69,8 +64,12 @@ pub fn keep_alive(host: &dyn Host) -> Vec<Notice> {
     let now = host.now();
     let mut record = record(host).unwrap_or_default();
     if now - record.renewed_at >= RENEWED_EVERY_MS && now - record.tried_at >= TRIED_EVERY_MS {
-        match graph::call::<Renewed>(host, request(host), Repeat::Harmless) {
-            Ok(renewed) => take(host, &mut record, &renewed, now),
+        let request = Request::get(ADDRESS)
+            .query([("grant_type", "ig_refresh_token")])
+            .credential(RENEWAL)
+            .keep(RENEWED, POINTER);
+        match graph::call::<Renewed>(host, request, Repeat::Harmless) {
+            Ok(renewed) => take(&mut record, &renewed, now),
             Err(CallError::Refused(Refusal { message, .. }) | CallError::Unauthorized(Failure { message, .. })) => {
                 record.failures = record.failures.saturating_add(1);
                 record.why = message;
@@ -84,28 +83,13 @@ pub fn keep_alive(host: &dyn Host) -> Vec<Notice> {
     notices(&record, now)
 }
 
-fn request(host: &dyn Host) -> Request {
-    let request = Request::get(ADDRESS).query([("grant_type", "ig_refresh_token")]);
-    match renewed(host) {
-        Some(token) => request.query([("access_token", token.as_str())]),
-        None => request.credential(RENEWAL),
-    }
-}
-
-fn take(host: &dyn Host, record: &mut Record, renewed: &Renewed, now: TimeMs) {
+fn take(record: &mut Record, renewed: &Renewed, now: TimeMs) {
     record.renewed_at = now;
     record.failures = 0;
     record.why.clear();
     record.expires_at = match renewed.expires_in {
         seconds if seconds > 0 => now.saturating_add(seconds.saturating_mul(1_000)),
         _ => 0,
-    };
-    let token = renewed.access_token.as_bytes();
-    // The host blacks the filled-in token out of answers, in brackets: then it is that one, and lives longer.
-    let is_new = !token.is_empty() && token.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'[');
-    record.sealed = match is_new {
-        true => masked(host, token, now).map(|sealed| hex(&sealed)),
-        false => None,
     };
 }
 
@@ -133,67 +117,23 @@ fn notices(record: &Record, now: TimeMs) -> Vec<Notice> {
     vec![Notice::new(NoticeLevel::Warning, "token-not-renewed", told(message))]
 }
 
-/// None: there is none, or it was made with another token than the one filled in now.
+/// None: there is none, or it is of another token than the one filled in now.
 fn record(host: &dyn Host) -> Option<Record> {
     let kept = host.kv_get(KEY).ok()??;
     let record: Record = serde_json::from_slice(&kept).ok()?;
-    (record.proof == record.sum(host)?).then_some(record)
+    (record.mark == mark(host)?).then_some(record)
 }
 
 fn keep(host: &dyn Host, record: &mut Record) {
-    record.proof = record.sum(host).unwrap_or_default();
+    record.mark = mark(host).unwrap_or_default();
     let written = serde_json::to_vec(record).is_ok_and(|record| host.kv_set(KEY, &record, None).is_ok());
     if !written {
-        // The token in use stays good for weeks, and the next check asks again.
-        host.log(Level::Warn, "The renewed access token could not be kept.");
+        // The token is kept by the host; only the next check asks for another one.
+        host.log(Level::Warn, "When the access token was renewed could not be kept.");
     }
 }
 
-impl Record {
-    fn sum(&self, host: &dyn Host) -> Option<String> {
-        let sealed = self.sealed.as_deref().unwrap_or("-");
-        let (renewed, expires) = (self.renewed_at, self.expires_at);
-        let (tried, failures) = (self.tried_at, self.failures);
-        let text = format!(
-            "{PURPOSE} proof {sealed} {renewed} {expires} {tried} {failures} {}",
-            self.why
-        );
-        let sum = host.hmac(SECRET, Algorithm::Sha256, text.as_bytes()).ok()?;
-        Some(hex(&sum))
-    }
-}
-
-/// Seals and opens: the bytes mixed with a stream that only the filled-in token makes. `at` is never the same twice.
-fn masked(host: &dyn Host, bytes: &[u8], at: TimeMs) -> Option<Vec<u8>> {
-    let mut stream = Vec::new();
-    let mut block = 0;
-    while stream.len() < bytes.len() {
-        let text = format!("{PURPOSE} stream {at} {block}");
-        let next = host.hmac(SECRET, Algorithm::Sha256, text.as_bytes()).ok()?;
-        if next.is_empty() {
-            return None;
-        }
-        stream.extend(next);
-        block += 1;
-    }
-    Some(bytes.iter().zip(stream).map(|(byte, mask)| byte ^ mask).collect())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> = text
-        .chars()
-        .map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
-        .collect();
-    let pairs = digits?;
-    pairs
-        .chunks(2)
-        .map(|pair| match pair {
-            [high, low] => Some(high << 4 | low),
-            _ => None,
-        })
-        .collect()
+fn mark(host: &dyn Host) -> Option<String> {
+    let sum = host.hmac(FILLED_IN, Algorithm::Sha256, PURPOSE.as_bytes()).ok()?;
+    Some(sum.iter().map(|byte| format!("{byte:02x}")).collect())
 }
