@@ -145,6 +145,7 @@ pub mod golden;
 pub mod gsm;
 mod hook;
 pub mod host;
+pub mod members;
 pub mod outcome;
 pub mod phone;
 pub mod text;

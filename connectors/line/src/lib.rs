@@ -11,7 +11,6 @@ mod media;
 mod profile;
 mod receive;
 mod send;
-mod wire;
 
 use mantle_sdk::Host;
 use mantle_sdk::connector::{

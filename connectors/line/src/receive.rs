@@ -9,13 +9,12 @@ mod content;
 use mantle_sdk::Host;
 use mantle_sdk::connector::{Hook, Inbound, ReceiveError};
 use mantle_sdk::log::Level;
+use mantle_sdk::members::{Members, Problems};
 use mantle_sdk::values::{
     AliasKind, Chat, Choice, Content, Edit, Event, EventBody, Group, Message, Notice, NoticeLevel, Person, Quote,
     Reach, Reachability, TimeMs,
 };
 use serde_json::Value;
-
-use crate::wire::{Fields, Problems};
 
 /// Another module owns the chat for now: an answer of ours would cross its own.
 const STANDBY: &str = "Another module of the LINE account has this chat at the moment. Leave the answer to it.";
@@ -48,7 +47,7 @@ pub fn receive(hook: &Hook, host: &dyn Host) -> Result<Inbound, ReceiveError> {
 
 /// One event of LINE with what all kinds have in common.
 struct Happening<'a> {
-    fields: Fields<'a>,
+    fields: Members<'a>,
     kind: &'a str,
     /// The same when LINE delivers again.
     id: &'a str,
@@ -64,13 +63,13 @@ struct Source {
 
 impl<'a> Happening<'a> {
     fn read(raw: &'a Value, place: String, problems: &'a Problems, received_at: TimeMs) -> Option<Self> {
-        let fields = Fields::of(raw, place, problems)?;
+        let fields = Members::of(raw, place, problems)?;
         let kind = fields.needed_text("type")?;
         let id = fields.needed_text("webhookEventId")?;
         Some(Self {
             kind,
             id,
-            at: fields.time("timestamp").unwrap_or(received_at),
+            at: fields.time_ms("timestamp").unwrap_or(received_at),
             is_standby: fields.text("mode") == Some("standby"),
             fields,
         })

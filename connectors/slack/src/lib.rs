@@ -20,7 +20,6 @@ mod profile;
 mod receive;
 mod reconcile;
 mod send;
-mod wire;
 
 use mantle_sdk::Host;
 use mantle_sdk::connector::{

@@ -18,10 +18,10 @@ mod team;
 use mantle_sdk::Host;
 use mantle_sdk::connector::{Answer, Hook, Inbound, ReceiveError};
 use mantle_sdk::log::Level;
+use mantle_sdk::members::{Members, Problems};
 use mantle_sdk::values::Event;
 use serde_json::Value;
 
-use crate::wire::{Fields, Problems};
 use envelope::Envelope;
 
 /// Characters of a word of Slack's in a log.
@@ -39,7 +39,7 @@ pub fn receive(hook: &Hook, host: &dyn Host) -> Result<Inbound, ReceiveError> {
         .json()
         .map_err(|error| ReceiveError::malformed(format!("The body is no call of Slack's Events API: {error}.")))?;
     let problems = Problems::default();
-    let Some(fields) = Fields::of(&body, String::new(), &problems) else {
+    let Some(fields) = Members::of(&body, String::new(), &problems) else {
         return Err(ReceiveError::malformed("The body is no object."));
     };
     let events: Vec<Event> = match fields.text("type") {
@@ -65,7 +65,7 @@ pub fn receive(hook: &Hook, host: &dyn Host) -> Result<Inbound, ReceiveError> {
 }
 
 /// Slack tries the address when it is entered, and wants its words back.
-fn challenge(fields: &Fields) -> Result<Inbound, ReceiveError> {
+fn challenge(fields: &Members) -> Result<Inbound, ReceiveError> {
     let Some(challenge) = fields.text("challenge") else {
         return Err(ReceiveError::malformed("The handshake has no challenge."));
     };
@@ -75,7 +75,7 @@ fn challenge(fields: &Fields) -> Result<Inbound, ReceiveError> {
     })
 }
 
-fn event(fields: &Fields, hook: &Hook, host: &dyn Host) -> Option<Event> {
+fn event(fields: &Members, hook: &Hook, host: &dyn Host) -> Option<Event> {
     let envelope = Envelope::read(fields, hook.received_at)?;
     let event = fields.needed_object("event")?;
     match event.needed_text("type")? {

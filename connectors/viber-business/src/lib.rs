@@ -10,10 +10,10 @@ mod errors;
 mod fields;
 mod lifecycle;
 mod media;
+mod names;
 mod receive;
 mod send;
 mod templates;
-mod wire;
 
 use mantle_sdk::Host;
 use mantle_sdk::connector::{

@@ -7,10 +7,9 @@ mod report;
 use mantle_sdk::Host;
 use mantle_sdk::connector::{Hook, Inbound, ReceiveError};
 use mantle_sdk::log::Level;
+use mantle_sdk::members::{Members, Problems};
 use mantle_sdk::values::{Event, TimeMs};
 use serde_json::Value;
-
-use crate::wire::{Fields, Problems};
 
 pub fn receive(hook: &Hook, host: &dyn Host) -> Result<Inbound, ReceiveError> {
     let body: Value = hook
@@ -21,7 +20,7 @@ pub fn receive(hook: &Hook, host: &dyn Host) -> Result<Inbound, ReceiveError> {
     };
     let problems = Problems::default();
     let told = results.iter().enumerate().filter_map(|(number, raw)| {
-        let fields = Fields::of(raw, format!("results[{number}]"), &problems)?;
+        let fields = Members::of(raw, format!("results[{number}]"), &problems)?;
         item(&fields, hook.received_at, host)
     });
     let events = told.collect();
@@ -32,7 +31,7 @@ pub fn receive(hook: &Hook, host: &dyn Host) -> Result<Inbound, ReceiveError> {
     })
 }
 
-fn item(fields: &Fields, received_at: TimeMs, host: &dyn Host) -> Option<Event> {
+fn item(fields: &Members, received_at: TimeMs, host: &dyn Host) -> Option<Event> {
     // Mind who is who: a seen mark comes from the customer and is to us, a report is the other way round.
     let (event, sender) = if fields.has("message") {
         (message::event(fields, received_at), fields.text("to"))

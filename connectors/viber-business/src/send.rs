@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::api::{self, Repeat};
 use crate::errors::Verdict;
 use crate::fields;
-use crate::wire::MessageName;
+use crate::names::MessageName;
 
 /// Infobip's answers come within seconds; the rest of the call's thirty stays unused.
 const SEND_TIMEOUT_MS: u32 = 20_000;

@@ -6,13 +6,12 @@ mod content;
 use mantle_sdk::Host;
 use mantle_sdk::connector::{Hook, Inbound, ReceiveError};
 use mantle_sdk::log::Level;
+use mantle_sdk::members::{Members, Problems};
 use mantle_sdk::values::{
     AliasKind, Content, DeliveryState, Event, EventBody, Message, Person, Reach, Reachability, Referral, Refusal,
     RefusalReason, Status, TimeMs,
 };
 use serde_json::Value;
-
-use crate::wire::{Fields, Problems};
 
 pub fn receive(hook: &Hook, host: &dyn Host) -> Result<Inbound, ReceiveError> {
     let body: Value = hook
@@ -23,9 +22,9 @@ pub fn receive(hook: &Hook, host: &dyn Host) -> Result<Inbound, ReceiveError> {
         .and_then(Value::as_str)
         .ok_or_else(|| ReceiveError::malformed("The body names no event."))?;
     let problems = Problems::default();
-    let event = Fields::of(&body, String::new(), &problems).and_then(|fields| {
+    let event = Members::of(&body, String::new(), &problems).and_then(|fields| {
         let callback = Callback {
-            at: fields.time("timestamp").unwrap_or(hook.received_at),
+            at: fields.time_ms("timestamp").unwrap_or(hook.received_at),
             fields,
             kind,
         };
@@ -39,7 +38,7 @@ pub fn receive(hook: &Hook, host: &dyn Host) -> Result<Inbound, ReceiveError> {
 }
 
 struct Callback<'a> {
-    fields: Fields<'a>,
+    fields: Members<'a>,
     kind: &'a str,
     at: TimeMs,
 }
@@ -72,10 +71,22 @@ impl Callback<'_> {
         Event::new(format!("{}:{token}:{person}", self.kind), self.at, body)
     }
 
+    /// An unsigned number of 64 bits, above what a floating number holds. Kept as text.
+    fn token(&self) -> Option<String> {
+        const NAME: &str = "message_token";
+        let read = |value: &Value| match value {
+            Value::Number(number) => number.as_u64().map(|token| token.to_string()),
+            Value::String(text) => text.parse::<u64>().ok().map(|token| token.to_string()),
+            _ => None,
+        };
+        let token = self.fields.read(NAME, "Expected a token of 64 bits.", read);
+        self.fields.needed(NAME, token)
+    }
+
     fn message(&self) -> Option<Event> {
         let sender = self.fields.needed_object("sender")?;
         let id = sender.needed_text("id")?;
-        let token = self.fields.needed_token("message_token")?;
+        let token = self.token()?;
         let content = content::of(&self.fields.needed_object("message")?);
         let message = Message::new(token.clone(), person(id, &sender), content);
         Some(self.told(&token, id, EventBody::Message(message)))
@@ -85,7 +96,7 @@ impl Callback<'_> {
     fn started(&self) -> Option<Event> {
         let user = self.fields.needed_object("user")?;
         let id = user.needed_text("id")?;
-        let token = self.fields.needed_token("message_token")?;
+        let token = self.token()?;
         let body = match self.fields.text("context") {
             Some(context) => {
                 let opened = vec![Content::Line("Opened the chat.".to_owned())];
@@ -106,20 +117,20 @@ impl Callback<'_> {
     fn subscribed(&self) -> Option<Event> {
         let user = self.fields.needed_object("user")?;
         let id = user.needed_text("id")?;
-        let token = self.fields.needed_token("message_token")?;
+        let token = self.token()?;
         Some(self.told(&token, id, reach(person(id, &user), Reach::OptedIn)))
     }
 
     fn unsubscribed(&self) -> Option<Event> {
         let id = self.fields.needed_text("user_id")?;
-        let token = self.fields.needed_token("message_token")?;
+        let token = self.token()?;
         let person = Person::new([(AliasKind::Id, id)]);
         Some(self.told(&token, id, reach(person, Reach::OptedOut)))
     }
 
     /// Told for each device, and of messages of customers too; the host knows which ones are its own.
     fn status(&self, state: DeliveryState) -> Option<Event> {
-        let token = self.fields.needed_token("message_token")?;
+        let token = self.token()?;
         let id = self.fields.needed_text("user_id")?;
         let refusal = (state == DeliveryState::Failed).then(|| failed(self.fields.text("desc")));
         let status = Status {
@@ -141,7 +152,7 @@ fn failed(words: Option<&str>) -> Refusal {
     Refusal::new(RefusalReason::Other, "failed", message).next_step("Send it another way, for example as text.")
 }
 
-fn person(id: &str, fields: &Fields) -> Person {
+fn person(id: &str, fields: &Members) -> Person {
     Person {
         language: fields.text("language").map(str::to_owned),
         ..Person::new([(AliasKind::Id, id)])

@@ -1,15 +1,14 @@
 //! What a message holds. Files are named by the id of their message; those that an app inside LINE has sent lie at
 //! addresses of its own, which are shown and not fetched: they may lead anywhere.
 
+use mantle_sdk::members::Members;
 use mantle_sdk::values::{Attachment, AttachmentKind, Content, Location};
-
-use crate::wire::Fields;
 
 /// A sticker has up to 15 keywords; the first ones tell what it shows.
 const KEYWORDS_MAX: usize = 3;
 
 /// Never empty: what cannot be read, or is of a kind that nobody knows, is named.
-pub fn of(message: &Fields, id: &str) -> Vec<Content> {
+pub fn of(message: &Members, id: &str) -> Vec<Content> {
     let kind = message.needed_text("type").unwrap_or("message without a type");
     let content = match kind {
         "text" => message.needed_text("text").map(|text| Content::Text(text.to_owned())),
@@ -24,7 +23,7 @@ pub fn of(message: &Fields, id: &str) -> Vec<Content> {
     vec![content.unwrap_or_else(|| Content::Unsupported(kind.chars().take(40).collect()))]
 }
 
-fn file(message: &Fields, id: &str, kind: AttachmentKind) -> Content {
+fn file(message: &Members, id: &str, kind: AttachmentKind) -> Content {
     if let Some(provider) = message.object("contentProvider")
         && provider.text("type") == Some("external")
     {
@@ -41,7 +40,7 @@ fn file(message: &Fields, id: &str, kind: AttachmentKind) -> Content {
 }
 
 /// None: no place on earth.
-fn location(message: &Fields) -> Option<Content> {
+fn location(message: &Members) -> Option<Content> {
     let (latitude, longitude) = (message.needed_number("latitude"), message.needed_number("longitude"));
     let (latitude, longitude) = (latitude?, longitude?);
     let on_earth = (-90.0..=90.0).contains(&latitude) && (-180.0..=180.0).contains(&longitude);
@@ -56,7 +55,7 @@ fn location(message: &Fields) -> Option<Content> {
 }
 
 /// The API gives no pictures of stickers: their words have to do.
-fn sticker(message: &Fields) -> String {
+fn sticker(message: &Members) -> String {
     if let Some(text) = message.text("text") {
         return format!("Sticker: “{text}”");
     }

@@ -1,19 +1,19 @@
 //! What a message holds: words, files, messages that it shows again, and, where it has no words of its own, what stands
 //! in its blocks.
 
+use mantle_sdk::members::Members;
 use mantle_sdk::text::{self, Unit};
 use mantle_sdk::values::Content;
 use serde_json::Value;
 
 use super::files;
 use crate::mrkdwn;
-use crate::wire::Fields;
 
 /// The host takes texts of 64 KiB; Slack's longest, 40,000 characters, may have more.
 const TEXT_BYTES_MAX: usize = 60_000;
 
 /// Never empty.
-pub fn of(post: &Fields) -> Vec<Content> {
+pub fn of(post: &Members) -> Vec<Content> {
     let mut content: Vec<Content> = match words(post) {
         Some(words) => pieces(&words).into_iter().map(Content::Text).collect(),
         None => Vec::new(),
@@ -27,13 +27,13 @@ pub fn of(post: &Fields) -> Vec<Content> {
 }
 
 /// The whole words. None: it has none.
-pub fn words(post: &Fields) -> Option<String> {
+pub fn words(post: &Members) -> Option<String> {
     let own = post.text("text").map(mrkdwn::read);
     own.filter(|own| !own.trim().is_empty()).or_else(|| in_blocks(post))
 }
 
 /// How many files the message had before and has no more.
-pub fn files_gone(previous: &Fields, present: &Fields) -> usize {
+pub fn files_gone(previous: &Members, present: &Members) -> usize {
     let kept: Vec<&str> = files::ids(present);
     files::ids(previous).iter().filter(|id| !kept.contains(id)).count()
 }
@@ -46,7 +46,7 @@ fn pieces(words: &str) -> Vec<String> {
 }
 
 /// Blocks repeat the words where there are any.
-fn in_blocks(post: &Fields) -> Option<String> {
+fn in_blocks(post: &Members) -> Option<String> {
     let blocks = post.list("blocks")?;
     let lines: Vec<String> = blocks
         .iter()
@@ -94,7 +94,7 @@ fn gather(value: &Value, words: &mut String) {
 }
 
 /// Messages that somebody passes on. Previews of links are Slack's own work and say nothing new.
-fn shown_again(post: &Fields) -> Vec<String> {
+fn shown_again(post: &Members) -> Vec<String> {
     let attachments = post.objects("attachments");
     let shared = attachments
         .iter()
@@ -118,17 +118,17 @@ mod tests {
     use serde_json::json;
 
     use super::{TEXT_BYTES_MAX, of};
-    use crate::wire::{Fields, Problems};
+    use mantle_sdk::members::{Members, Problems};
 
     #[test]
     fn in_14_the_longest_text_goes_on_in_a_second_piece_and_loses_no_word() {
         let text = "Größe ".repeat(40_000 / 6);
         let problems = Problems::default();
         let message = json!({ "text": text });
-        let content = of(&Fields::of(&message, String::new(), &problems).unwrap());
+        let content = of(&Members::of(&message, String::new(), &problems).unwrap());
         assert_eq!(content.len(), 1, "within the limit it is one piece");
         let long = json!({ "text": "ありがとう ".repeat(40_000 / 6) });
-        let content = of(&Fields::of(&long, String::new(), &problems).unwrap());
+        let content = of(&Members::of(&long, String::new(), &problems).unwrap());
         let pieces: Vec<&str> = content
             .iter()
             .map(|piece| match piece {

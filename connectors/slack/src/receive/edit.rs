@@ -2,6 +2,7 @@
 
 use mantle_sdk::Host;
 use mantle_sdk::log::Level;
+use mantle_sdk::members::Members;
 use mantle_sdk::values::{Content, Edit, Event};
 
 use super::content;
@@ -9,11 +10,10 @@ use super::envelope::Envelope;
 use super::nothing_for_an_inbox;
 use super::post::{Post, Writer};
 use crate::names;
-use crate::wire::Fields;
 
 /// Slack also tells of a change when a link has got its preview, a thread its counter, and when the parent of a thread
 /// was deleted.
-pub fn changed(envelope: &Envelope, event: &Fields, host: &dyn Host) -> Option<Event> {
+pub fn changed(envelope: &Envelope, event: &Members, host: &dyn Host) -> Option<Event> {
     let channel = event.needed_text("channel")?;
     let present = event.needed_object("message")?;
     let previous = event.object("previous_message");
@@ -64,14 +64,14 @@ pub fn changed(envelope: &Envelope, event: &Fields, host: &dyn Host) -> Option<E
     Some(post.event(names::time(told_at).unwrap_or(envelope.at), message))
 }
 
-pub fn deleted(envelope: &Envelope, event: &Fields, host: &dyn Host) -> Option<Event> {
+pub fn deleted(envelope: &Envelope, event: &Members, host: &dyn Host) -> Option<Event> {
     let channel = event.needed_text("channel")?;
     let ts = event.needed_text("deleted_ts")?;
     taken_back(envelope, event, (channel, ts), host)
 }
 
 /// Whose it was, only the message before tells.
-fn taken_back(envelope: &Envelope, event: &Fields, (channel, ts): (&str, &str), host: &dyn Host) -> Option<Event> {
+fn taken_back(envelope: &Envelope, event: &Members, (channel, ts): (&str, &str), host: &dyn Host) -> Option<Event> {
     let previous = event.needed_object("previous_message")?;
     let post = Post::new(envelope, &previous, channel, ts);
     if !matches!(post.writer(), Writer::Somebody) {

@@ -1,10 +1,10 @@
 //! What stands around an event: the app, the workspace it is installed in, and who its bot is there.
 
+use mantle_sdk::members::Members;
 use mantle_sdk::time;
 use mantle_sdk::values::{Event, EventBody, Notice, TimeMs};
 
 use crate::names;
-use crate::wire::Fields;
 
 pub struct Envelope<'a> {
     pub app: Option<&'a str>,
@@ -20,7 +20,7 @@ pub struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    pub fn read(fields: &Fields<'a>, received_at: TimeMs) -> Option<Self> {
+    pub fn read(fields: &Members<'a>, received_at: TimeMs) -> Option<Self> {
         let installation = fields.first_object("authorizations");
         let installed = installation.as_ref().and_then(|installation| {
             let team = if installation.is_true("is_enterprise_install") {

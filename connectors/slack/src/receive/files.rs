@@ -1,13 +1,13 @@
 //! Files of a message. Not all of them have bytes that Slack would give: some lie elsewhere, some are documents of Slack's
 //! own, some are gone.
 
+use mantle_sdk::members::Members;
 use mantle_sdk::values::{Attachment, AttachmentKind, Content};
 
 use crate::media;
-use crate::wire::Fields;
 
 /// None: it has no id, which is noted.
-pub fn content(file: &Fields) -> Option<Content> {
+pub fn content(file: &Members) -> Option<Content> {
     let id = file.needed_text("id")?;
     let mode = file.text("mode").unwrap_or("hosted");
     Some(match mode {
@@ -25,7 +25,7 @@ pub fn content(file: &Fields) -> Option<Content> {
 }
 
 /// The ids of those that are still there.
-pub fn ids<'a>(post: &Fields<'a>) -> Vec<&'a str> {
+pub fn ids<'a>(post: &Members<'a>) -> Vec<&'a str> {
     post.objects("files")
         .iter()
         .filter(|file| file.text("mode") != Some("tombstone"))
@@ -33,7 +33,7 @@ pub fn ids<'a>(post: &Fields<'a>) -> Vec<&'a str> {
         .collect()
 }
 
-fn attachment(file: &Fields, id: &str) -> Content {
+fn attachment(file: &Members, id: &str) -> Content {
     let content_type = file.text("mimetype");
     let bytes = file.count("size");
     let url = file.text("url_private_download").or_else(|| file.text("url_private"));
@@ -58,7 +58,7 @@ fn kind(content_type: &str, subtype: Option<&str>) -> AttachmentKind {
     }
 }
 
-fn elsewhere(file: &Fields, url: Option<&str>) -> Content {
+fn elsewhere(file: &Members, url: Option<&str>) -> Content {
     let name = file.text("title").or_else(|| file.text("name"));
     match (name, url) {
         (Some(name), Some(url)) => Content::Line(format!("{name}: {url}")),

@@ -2,6 +2,7 @@
 
 use mantle_sdk::Host;
 use mantle_sdk::log::Level;
+use mantle_sdk::members::Members;
 use mantle_sdk::values::{DeliveryState, Event, EventBody, Status};
 
 use super::envelope::Envelope;
@@ -9,9 +10,8 @@ use super::post::{Post, Writer};
 use super::{edit, nothing_for_an_inbox};
 use crate::names;
 use crate::send::MARK;
-use crate::wire::Fields;
 
-pub fn event(envelope: &Envelope, event: &Fields, host: &dyn Host) -> Option<Event> {
+pub fn event(envelope: &Envelope, event: &Members, host: &dyn Host) -> Option<Event> {
     if event.text("channel_type") == Some("mpim") {
         nothing_for_an_inbox(host, "A conversation", "mpim");
         return None;
@@ -27,7 +27,7 @@ pub fn event(envelope: &Envelope, event: &Fields, host: &dyn Host) -> Option<Eve
     }
 }
 
-pub fn written(envelope: &Envelope, event: &Fields, host: &dyn Host) -> Option<Event> {
+pub fn written(envelope: &Envelope, event: &Members, host: &dyn Host) -> Option<Event> {
     let channel = event.needed_text("channel")?;
     let ts = event.needed_text("ts")?;
     let post = Post::new(envelope, event, channel, ts);

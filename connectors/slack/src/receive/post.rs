@@ -1,11 +1,11 @@
 //! One message as Slack writes it, the same in every event that tells of it: who wrote it, where, in which thread.
 
+use mantle_sdk::members::Members;
 use mantle_sdk::values::{AliasKind, Author, Chat, Event, EventBody, Group, Message, Person, Quote, TimeMs};
 
 use super::content;
 use super::envelope::Envelope;
 use crate::names;
-use crate::wire::Fields;
 
 /// How the team's colleagues who answer in a shared channel are shown.
 const NATIVE_APP: &str = "Slack";
@@ -22,7 +22,7 @@ pub enum Writer {
 }
 
 pub struct Post<'a> {
-    pub fields: &'a Fields<'a>,
+    pub fields: &'a Members<'a>,
     pub channel: &'a str,
     pub ts: &'a str,
     envelope: &'a Envelope<'a>,
@@ -30,7 +30,7 @@ pub struct Post<'a> {
 
 impl<'a> Post<'a> {
     /// `ts` names the message, whatever event tells of it.
-    pub fn new(envelope: &'a Envelope<'a>, fields: &'a Fields<'a>, channel: &'a str, ts: &'a str) -> Self {
+    pub fn new(envelope: &'a Envelope<'a>, fields: &'a Members<'a>, channel: &'a str, ts: &'a str) -> Self {
         Self {
             fields,
             channel,

@@ -3,14 +3,14 @@
 
 use mantle_sdk::Host;
 use mantle_sdk::log::Level;
+use mantle_sdk::members::Members;
 use mantle_sdk::values::{AliasKind, Content, Event, EventBody, Message, Person, Reaction};
 
 use super::envelope::Envelope;
 use super::nothing_for_an_inbox;
-use crate::wire::Fields;
 use crate::{emoji, names};
 
-pub fn event(envelope: &Envelope, event: &Fields, is_added: bool, host: &dyn Host) -> Option<Event> {
+pub fn event(envelope: &Envelope, event: &Members, is_added: bool, host: &dyn Host) -> Option<Event> {
     let item = event.needed_object("item")?;
     let kind = item.needed_text("type")?;
     if kind != "message" {

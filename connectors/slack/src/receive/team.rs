@@ -1,15 +1,15 @@
 //! What happens to the app, its token, and its place in the Slack channel.
 
 use mantle_sdk::Host;
+use mantle_sdk::members::Members;
 use mantle_sdk::time;
 use mantle_sdk::values::{Event, EventBody, Notice, NoticeLevel, TimeMs};
 
 use super::envelope::Envelope;
 use crate::fields;
-use crate::wire::Fields;
 
 /// Others come and go as they like.
-pub fn membership(envelope: &Envelope, event: &Fields, is_member: bool) -> Option<Event> {
+pub fn membership(envelope: &Envelope, event: &Members, is_member: bool) -> Option<Event> {
     let channel = event.needed_text("channel")?;
     let user = event.needed_text("user")?;
     if Some(user) != envelope.bot {
@@ -32,7 +32,7 @@ pub fn membership(envelope: &Envelope, event: &Fields, is_member: bool) -> Optio
 }
 
 /// When a channel becomes shared with another firm. The names of its threads go by the old id.
-pub fn renamed(envelope: &Envelope, event: &Fields) -> Option<Event> {
+pub fn renamed(envelope: &Envelope, event: &Members) -> Option<Event> {
     let old = event.needed_text("old_channel_id")?;
     let new = event.needed_text("new_channel_id")?;
     let message = format!("The Slack channel {old} is now {new}. Add a channel with slack_channel = {new}.");
@@ -47,7 +47,7 @@ pub fn uninstalled(envelope: &Envelope, host: &dyn Host) -> Event {
 }
 
 /// None: the tokens are people's, which this channel has none of.
-pub fn tokens_revoked(envelope: &Envelope, event: &Fields, host: &dyn Host) -> Option<Event> {
+pub fn tokens_revoked(envelope: &Envelope, event: &Members, host: &dyn Host) -> Option<Event> {
     let tokens = event.needed_object("tokens")?;
     let bots = tokens.list("bot").filter(|bots| !bots.is_empty())?;
     let is_ours = envelope
@@ -59,7 +59,7 @@ pub fn tokens_revoked(envelope: &Envelope, event: &Fields, host: &dyn Host) -> O
 }
 
 /// More than 30,000 events an hour: what Slack left out comes never.
-pub fn rate_limited(fields: &Fields, received_at: TimeMs, host: &dyn Host) -> Option<Event> {
+pub fn rate_limited(fields: &Members, received_at: TimeMs, host: &dyn Host) -> Option<Event> {
     let team = fields.needed_text("team_id")?;
     let minute = fields.whole("minute_rate_limited");
     let at = minute.map_or(received_at, time::from_unix_seconds);

@@ -1,16 +1,15 @@
 //! A message of a customer. Pictures, videos and sounds come as files: the name tells what they are.
 
+use mantle_sdk::members::Members;
 use mantle_sdk::phone;
 use mantle_sdk::values::{
     Alias, AliasKind, Attachment, AttachmentKind, Content, Event, EventBody, Message, Person, Quote, TimeMs,
 };
 
-use crate::wire::Fields;
-
 /// Longest name of a file for the host, in bytes; the interface says so.
 const SOURCE_BYTES_MAX: usize = 4_096;
 
-pub fn event(fields: &Fields, received_at: TimeMs) -> Option<Event> {
+pub fn event(fields: &Members, received_at: TimeMs) -> Option<Event> {
     let id = fields.needed_text("messageId")?;
     let sender = fields.needed_text("sender")?;
     let content = content(&fields.object("message")?);
@@ -20,7 +19,7 @@ pub fn event(fields: &Fields, received_at: TimeMs) -> Option<Event> {
         id: Some(paired.to_owned()),
         text: None,
     });
-    let at = fields.time("receivedAt").unwrap_or(received_at);
+    let at = fields.time_text("receivedAt").unwrap_or(received_at);
     Some(Event::new(format!("message:{id}"), at, EventBody::Message(message)))
 }
 
@@ -38,7 +37,7 @@ fn person(number: &str) -> Person {
 }
 
 /// Never empty: what cannot be read, or is of a kind that nobody knows, is named.
-fn content(message: &Fields) -> Vec<Content> {
+fn content(message: &Members) -> Vec<Content> {
     let kind = message.needed_text("type").unwrap_or("message without a type");
     let content = match kind {
         "TEXT" => message.needed_text("text").map(|text| Content::Text(text.to_owned())),
@@ -48,7 +47,7 @@ fn content(message: &Fields) -> Vec<Content> {
     vec![content.unwrap_or_else(|| Content::Unsupported(kind.chars().take(40).collect::<String>().to_lowercase()))]
 }
 
-fn file(message: &Fields) -> Option<Content> {
+fn file(message: &Members) -> Option<Content> {
     let address = message
         .needed_text("url")
         .filter(|address| address.len() <= SOURCE_BYTES_MAX)?;

@@ -1,17 +1,18 @@
 //! What became of a message of ours. Its name holds the host's id, which was handed over with it. Reports come unordered;
 //! ranking them is the host's.
 
+use mantle_sdk::members::Members;
 use mantle_sdk::values::{DeliveryState, Event, EventBody, Status, TimeMs};
 
 use crate::errors::Verdict;
-use crate::wire::{Fields, MessageName};
+use crate::names::MessageName;
 
 /// Groups of statuses. What is not listed here is on its way, or refused.
 const ACCEPTED: i64 = 0;
 const PENDING: i64 = 1;
 const DELIVERED: i64 = 3;
 
-pub fn delivery(fields: &Fields, received_at: TimeMs) -> Option<Event> {
+pub fn delivery(fields: &Members, received_at: TimeMs) -> Option<Event> {
     let id = fields.needed_text("messageId")?;
     let status = fields.object("status")?;
     let group = status.needed_whole("groupId")?;
@@ -24,8 +25,8 @@ pub fn delivery(fields: &Fields, received_at: TimeMs) -> Option<Event> {
         _ => (DeliveryState::Failed, Some(verdict.refusal())),
     };
     let at = fields
-        .time("doneAt")
-        .or_else(|| fields.time("sentAt"))
+        .time_text("doneAt")
+        .or_else(|| fields.time_text("sentAt"))
         .unwrap_or(received_at);
     // What the answer of the call told already is not of the message, which goes out under another name: only who knows
     // this very name is told.
@@ -40,7 +41,7 @@ pub fn delivery(fields: &Fields, received_at: TimeMs) -> Option<Event> {
     Some(Event::new(key, at, EventBody::Status(status)))
 }
 
-fn verdict(fields: &Fields, status: &Fields) -> Verdict {
+fn verdict(fields: &Members, status: &Members) -> Verdict {
     let error = fields.object("error");
     let error_id = error.as_ref().and_then(|error| error.whole("id")).unwrap_or_default();
     let named = error.as_ref().filter(|_| error_id != 0).unwrap_or(status);
@@ -52,9 +53,9 @@ fn verdict(fields: &Fields, status: &Fields) -> Verdict {
     }
 }
 
-pub fn seen(fields: &Fields, received_at: TimeMs) -> Option<Event> {
+pub fn seen(fields: &Members, received_at: TimeMs) -> Option<Event> {
     let id = fields.needed_text("messageId")?;
-    let at = fields.time("seenAt").unwrap_or(received_at);
+    let at = fields.time_text("seenAt").unwrap_or(received_at);
     let status = Status {
         message_id: id.to_owned(),
         correlation: Some(MessageName::id_of(id).to_owned()),

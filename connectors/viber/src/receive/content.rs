@@ -1,15 +1,14 @@
 //! What a message holds. Files are named by their address, which is signed and lives an hour. Taps on buttons come as
 //! plain texts, and nothing tells them apart.
 
+use mantle_sdk::members::Members;
 use mantle_sdk::values::{Attachment, AttachmentKind, ContactCard, Content, Location};
-
-use crate::wire::Fields;
 
 /// Longest name of a file for the host, in bytes; the interface says so.
 const SOURCE_BYTES_MAX: usize = 4_096;
 
 /// Never empty: what cannot be read, or is of a kind that nobody knows, is named.
-pub fn of(message: &Fields) -> Vec<Content> {
+pub fn of(message: &Members) -> Vec<Content> {
     let kind = message.needed_text("type").unwrap_or("message without a type");
     let content = match kind {
         "text" => message.needed_text("text").map(|text| Content::Text(text.to_owned())),
@@ -25,7 +24,7 @@ pub fn of(message: &Fields) -> Vec<Content> {
     vec![content.unwrap_or_else(|| Content::Unsupported(kind.chars().take(40).collect()))]
 }
 
-fn file(message: &Fields, kind: AttachmentKind) -> Option<Content> {
+fn file(message: &Members, kind: AttachmentKind) -> Option<Content> {
     let address = message
         .needed_text("media")
         .filter(|address| address.len() <= SOURCE_BYTES_MAX);
@@ -39,7 +38,7 @@ fn file(message: &Fields, kind: AttachmentKind) -> Option<Content> {
     Some(Content::Attachment(attachment))
 }
 
-fn sticker(message: &Fields) -> Option<Content> {
+fn sticker(message: &Members) -> Option<Content> {
     if let Some(address) = message
         .text("media")
         .filter(|address| address.len() <= SOURCE_BYTES_MAX)
@@ -51,7 +50,7 @@ fn sticker(message: &Fields) -> Option<Content> {
         .map(|number| Content::Line(format!("Sticker {number}")))
 }
 
-fn contact(message: &Fields) -> Option<Content> {
+fn contact(message: &Members) -> Option<Content> {
     let card = message.needed_object("contact")?;
     let (name, phone) = (card.text("name"), card.text("phone_number"));
     Some(Content::Contact(ContactCard {
@@ -63,7 +62,7 @@ fn contact(message: &Fields) -> Option<Content> {
 }
 
 /// None: no place on earth.
-fn location(message: &Fields) -> Option<Content> {
+fn location(message: &Members) -> Option<Content> {
     let place = message.needed_object("location")?;
     let (latitude, longitude) = (place.needed_number("lat"), place.needed_number("lon"));
     let (latitude, longitude) = (latitude?, longitude?);
