@@ -10,7 +10,6 @@ pub mod config;
 mod consent;
 mod desk;
 pub mod host;
-pub mod no_shelf;
 mod places;
 mod supplies;
 mod systemd;

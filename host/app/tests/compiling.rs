@@ -8,12 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mantle_app::cli::compiler::COMMAND;
-use mantle_app::no_shelf::NoShelf;
 use mantle_components::bombs::{Fuse, bomb};
 use mantle_components::workspace_root;
 use mantle_model::clock::SystemClock;
 use mantle_model::secret::Secrets;
-use mantle_sandbox::{Compiler, Grants, PluginEntry, Sandbox, SandboxConfig};
+use mantle_sandbox::{Compiler, Grants, NoShelf, PluginEntry, Sandbox, SandboxConfig};
 use tempfile::TempDir;
 
 /// Longer than any honest step on a busy machine.

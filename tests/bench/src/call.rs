@@ -11,14 +11,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use mantle_app::no_shelf::NoShelf;
 use mantle_connector_whatsapp::WhatsApp;
 use mantle_egress::EgressConfig;
 use mantle_model::clock::{Clock, SystemClock, Time};
 use mantle_model::hook::Hook;
 use mantle_model::ids::ChannelId;
 use mantle_model::secret::Secrets;
-use mantle_sandbox::{ChannelContext, Compiler, Grants, Plugin, PluginEntry, Sandbox, SandboxConfig};
+use mantle_sandbox::{ChannelContext, Compiler, Grants, NoShelf, Plugin, PluginEntry, Sandbox, SandboxConfig};
 use mantle_sdk::connector::Connector;
 use mantle_sdk::host::Imports;
 use mantle_world::whatsapp::Setup;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use mantle_model::clock::SystemClock;
+use mantle_sandbox::NoShelf;
 use mantle_store::Database;
 use mantle_store::database::examine;
 use mantle_web::api::plugins::PluginBody;
@@ -15,7 +16,6 @@ use super::compiler;
 use super::output::{Output, table};
 use crate::catalog::{Duty, LiveCatalog, Workshop};
 use crate::config::{self, HostConfig, process_environment};
-use crate::no_shelf::NoShelf;
 
 pub(super) async fn run(file: &Path, output: &Output) -> Result<bool> {
     let config = match config::load(file, &process_environment) {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use mantle_egress::{EgressConfig, Holds};
 use mantle_model::clock::SystemClock;
 use mantle_model::secret::Secrets;
-use mantle_sandbox::{Grants, Plugin, PluginEntry, Sandbox, SandboxConfig, TRIAL_PERCENT};
+use mantle_sandbox::{Grants, NoShelf, Plugin, PluginEntry, Sandbox, SandboxConfig, TRIAL_PERCENT};
 use mantle_supply::Source;
 use serde_json::{Value, json};
 
@@ -17,7 +17,6 @@ use super::output::Output;
 use super::supply;
 use crate::catalog::body;
 use crate::config::{self, process_environment};
-use crate::no_shelf::NoShelf;
 
 pub(super) async fn list(file: &Path, output: &Output) -> Result<bool> {
     let config = config::load(file, &process_environment)?;

@@ -3,56 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use mantle_egress::{ByteStream, EgressConfig};
+use mantle_egress::EgressConfig;
 use mantle_kit::Report;
 use mantle_model::clock::SystemClock;
-use mantle_model::ids::{ChannelId, MediaId};
-use mantle_model::secret::{Secret, Secrets};
-use mantle_sandbox::{
-    Compiler, Grants, LoadError, Plugin, PluginEntry, Rehearsal, Sandbox, SandboxConfig, Shelf, ShelfError, ShelfFile,
-};
-
-struct Nothing;
-
-fn nothing<T>() -> Result<T, ShelfError> {
-    Err(ShelfError::Unavailable("nothing is kept here".to_owned()))
-}
-
-#[async_trait]
-impl Shelf for Nothing {
-    async fn put(&self, _: Option<String>, _: Option<String>, _: u64, _: ByteStream) -> Result<ShelfFile, ShelfError> {
-        nothing()
-    }
-    async fn stat(&self, _: MediaId) -> Result<ShelfFile, ShelfError> {
-        nothing()
-    }
-    async fn open(&self, _: MediaId) -> Result<ByteStream, ShelfError> {
-        nothing()
-    }
-    async fn read(&self, _: MediaId, _: u64, _: u32) -> Result<Vec<u8>, ShelfError> {
-        nothing()
-    }
-    fn link(&self, _: MediaId) -> String {
-        String::new()
-    }
-    async fn kv_get(&self, _: ChannelId, _: &str) -> Result<Option<Vec<u8>>, ShelfError> {
-        nothing()
-    }
-    async fn kv_set(
-        &self,
-        _: ChannelId,
-        _: &str,
-        _: Option<Option<Vec<u8>>>,
-        _: Option<Vec<u8>>,
-        _: Option<u64>,
-    ) -> Result<bool, ShelfError> {
-        nothing()
-    }
-    async fn renew_secrets(&self, _: ChannelId, _: Vec<(String, Secret)>) -> Result<(), ShelfError> {
-        nothing()
-    }
-}
+use mantle_model::secret::Secrets;
+use mantle_sandbox::{Compiler, Grants, LoadError, NoShelf, Plugin, PluginEntry, Rehearsal, Sandbox, SandboxConfig};
 
 pub async fn loaded(component: &Path) -> Result<(Arc<Plugin>, Rehearsal), LoadError> {
     let config = SandboxConfig {
@@ -60,7 +15,7 @@ pub async fn loaded(component: &Path) -> Result<(Arc<Plugin>, Rehearsal), LoadEr
         compiler: Compiler::inside(),
         egress: EgressConfig::default(),
     };
-    let sandbox = Sandbox::new(config, Arc::new(Nothing), Arc::new(SystemClock))?;
+    let sandbox = Sandbox::new(config, Arc::new(NoShelf), Arc::new(SystemClock))?;
     let entry = PluginEntry {
         name: "tried".to_owned(),
         component: component.to_owned(),

@@ -1,12 +1,14 @@
-//! No files and no values: for commands that load connectors and call none.
+//! No files and no values: for whoever loads connectors and calls none.
 
 use async_trait::async_trait;
 use mantle_egress::ByteStream;
 use mantle_model::ids::{ChannelId, MediaId};
 use mantle_model::secret::Secret;
-use mantle_sandbox::{Shelf, ShelfError, ShelfFile};
+
+use crate::shelf::{Shelf, ShelfError, ShelfFile};
 
 /// Has nothing and keeps nothing.
+#[derive(Debug)]
 pub struct NoShelf;
 
 fn nothing<T>() -> Result<T, ShelfError> {
