@@ -20,7 +20,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 /// Below the 60 s after which common load balancers drop idle connections, so that they are not met half closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 /// Idle connections kept for one host. As many as calls to an inbox are under way at once when it answers within 25 ms
-/// and takes 5,000 a second: with fewer, busy hosts shake hands anew all the time. Each costs the host some 20 KiB.
+/// and takes 5,000 a second: with fewer, busy hosts shake hands anew all the time.
 const IDLE_MAX: usize = 128;
 /// Bytes of header list that an HTTP/2 peer may send.
 const HTTP2_HEADER_BYTES_MAX: u32 = 32 * 1024;
