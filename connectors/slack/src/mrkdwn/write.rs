@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn out_10_three_letters_are_escaped_and_nothing_else() {
+    fn ch_10_three_letters_are_escaped_and_nothing_else() {
         let check = |text: &str, expected: &str| assert_eq!(write(&RichText::plain(text)), expected);
         check("Tom & <Jerry> > \"x\"", "Tom &amp; &lt;Jerry&gt; &gt; \"x\"");
         check(
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn out_10_marks_stand_close_to_the_words_on_every_line() {
+    fn ch_10_marks_stand_close_to_the_words_on_every_line() {
         let text = rich(
             "see bold \nand both here",
             &[
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn out_10_a_link_keeps_its_words_and_its_address() {
+    fn ch_10_a_link_keeps_its_words_and_its_address() {
         let address = "https://a.example/?a=1&b=<2|3>";
         let text = rich("look here now", &[("here", link(address))]);
         assert_eq!(write(&text), "look <https://a.example/?a=1&amp;b=%3C2%7C3%3E|here> now");
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn out_10_no_link_is_a_command_of_slacks() {
+    fn ch_10_no_link_is_a_command_of_slacks() {
         for address in ["!channel", "@U0CUST001", "#C1", "javascript:alert(1)", "", " !here"] {
             let text = rich("look here", &[("here", link(address))]);
             assert_eq!(write(&text), "look here", "{address}");
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn out_10_code_holds_no_marks() {
+    fn ch_10_code_holds_no_marks() {
         let text = rich(
             "a bold b",
             &[
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn out_10_wild_offsets_do_no_harm() {
+    fn ch_10_wild_offsets_do_no_harm() {
         let mut text = rich("äö", &[("äö", style(TextStyle::Bold))]);
         text.spans[0].start = 1;
         text.spans[0].end = 99;
