@@ -3,7 +3,7 @@
 
 use mantle_sdk::Host;
 use mantle_sdk::http::Request;
-use mantle_sdk::values::{CallError, Outgoing, OutgoingAttachment, Sent};
+use mantle_sdk::values::{CallError, Outgoing, OutgoingAttachment, Sent, TimeMs};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -104,12 +104,33 @@ fn shown(file: &Value, channel: &str) -> Option<String> {
     Some(names::message(channel, ts))
 }
 
-/// The file and the channel that a message of this id was to be made of.
-pub fn doubted(id: &str, host: &dyn Host) -> Option<(String, String)> {
-    let kept = host.kv_get(&in_doubt(id)).ok().flatten()?;
-    let kept = String::from_utf8(kept).ok()?;
-    let (file, channel) = kept.split_once(' ')?;
-    Some((file.to_owned(), channel.to_owned()))
+/// What is known of the last call for a file, the one that makes a message.
+pub enum LastCall {
+    /// The file that it was to show, and where.
+    Begun {
+        file: String,
+        channel: String,
+    },
+    NeverMade,
+    /// What was kept cannot be read, or has ended by now.
+    Unknown,
+}
+
+/// `announced_at`: when the host was about to send the message of this id.
+pub fn last_call(id: &str, announced_at: TimeMs, host: &dyn Host) -> LastCall {
+    let Ok(kept) = host.kv_get(&in_doubt(id)) else {
+        return LastCall::Unknown;
+    };
+    match kept.map(String::from_utf8) {
+        None if host.now().abs_diff(announced_at) < IN_DOUBT_MS => LastCall::NeverMade,
+        None | Some(Err(_)) => LastCall::Unknown,
+        Some(Ok(kept)) => kept
+            .split_once(' ')
+            .map_or(LastCall::Unknown, |(file, channel)| LastCall::Begun {
+                file: file.to_owned(),
+                channel: channel.to_owned(),
+            }),
+    }
 }
 
 fn in_doubt(id: &str) -> String {

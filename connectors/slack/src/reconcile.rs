@@ -10,9 +10,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api::{self, Repeat};
+use crate::files::{self, LastCall};
 use crate::place::Destination;
 use crate::send::MARK;
-use crate::{files, names, place};
+use crate::{names, place};
 
 /// As many as every app gets.
 const LOOKED_AT: &str = "15";
@@ -73,11 +74,13 @@ fn listing(place: &Destination, announced_at: TimeMs) -> mantle_sdk::http::Reque
     }
 }
 
-/// None kept: the last call never went out.
 fn file(query: &Query, host: &dyn Host) -> Result<Finding, CallError> {
-    let Some((file, channel)) = files::doubted(&query.message.id, host) else {
-        return Ok(Finding::Made(Vec::new()));
-    };
-    let shared = files::share(&file, &channel, host)?;
-    Ok(Finding::Made(shared.map(Sent::new).into_iter().collect()))
+    match files::last_call(&query.message.id, query.announced_at, host) {
+        LastCall::Begun { file, channel } => {
+            let shared = files::share(&file, &channel, host)?;
+            Ok(Finding::Made(shared.map(Sent::new).into_iter().collect()))
+        }
+        LastCall::NeverMade => Ok(Finding::Made(Vec::new())),
+        LastCall::Unknown => Ok(Finding::CannotTell),
+    }
 }
